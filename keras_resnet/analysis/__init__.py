@@ -1,0 +1,5 @@
+"""What a network costs and how it behaves."""
+
+from keras_resnet.analysis.cost import Cost as Cost
+from keras_resnet.analysis.cost import LayerCost as LayerCost
+from keras_resnet.analysis.cost import cost as cost
