@@ -1,0 +1,97 @@
+"""The same networks on every backend, without TensorFlow where it is not the backend."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+# Runs in a process of its own, since a process has one backend. Reads weights and
+# images, trains a step, prints outputs and checks the file formats.
+SCRIPT = """
+import json, sys
+import numpy as np
+import keras, keras_resnet
+
+folder = sys.argv[1]
+arrays = np.load(f"{folder}/arrays.npz")
+images = arrays["images"]
+model = keras_resnet.ResNet20(weights=f"{folder}/resnet20.weights.h5")
+outputs = keras.ops.convert_to_numpy(model(images))
+
+keras.config.set_image_data_format("channels_first")
+first = keras_resnet.ResNet20(weights=f"{folder}/resnet20.weights.h5")
+first_outputs = keras.ops.convert_to_numpy(first(images.transpose(0, 3, 1, 2)))
+counts = [keras_resnet.analysis.cost(net).multiply_adds for net in (model, first)]
+keras.config.set_image_data_format("channels_last")
+
+bottleneck = keras_resnet.ResNet50(
+    weights=f"{folder}/resnet50.weights.h5", input_shape=(225, 193, 3), classes=3
+)
+bottleneck_outputs = keras.ops.convert_to_numpy(bottleneck(arrays["large"]))
+
+model.compile("sgd", "sparse_categorical_crossentropy")
+before = model.get_weights()
+loss = model.train_on_batch(images, np.arange(len(images)))
+moved = sum(not np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
+# From here on Keras itself imports TensorFlow where it is installed, to write files.
+tensorflow = "tensorflow" in sys.modules
+model.save(f"{folder}/trained-{keras.backend.backend()}.keras")
+again = keras.saving.load_model(f"{folder}/trained-{keras.backend.backend()}.keras")
+same = all(map(np.array_equal, model.get_weights(), again.get_weights()))
+print(json.dumps({
+    "backend": keras.backend.backend(), "tensorflow": tensorflow,
+    "outputs": outputs.tolist(), "first_outputs": first_outputs.tolist(),
+    "bottleneck_outputs": bottleneck_outputs.tolist(), "counts": counts,
+    "loss": float(loss), "moved": moved, "weights": len(before), "same": same,
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    import keras
+
+    import keras_resnet
+
+    folder = tmp_path_factory.mktemp("backends")
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((4, 32, 32, 3)).astype("float32")
+    # Odd sizes show any difference in padding.
+    large = rng.standard_normal((1, 225, 193, 3)).astype("float32")
+    np.savez(folder / "arrays.npz", images=images, large=large)
+    keras.utils.set_random_seed(0)
+    small = keras_resnet.ResNet20()
+    small.save_weights(folder / "resnet20.weights.h5")
+    deep = keras_resnet.ResNet50(weights=None, input_shape=(225, 193, 3), classes=3)
+    deep.save_weights(folder / "resnet50.weights.h5")
+    return folder, small(images).numpy(), deep(large).numpy()
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_backend(reference, backend):
+    pytest.importorskip(backend)
+    folder, outputs, bottleneck_outputs = reference
+
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout.splitlines()[-1])
+    assert answer["backend"] == backend
+    assert not answer["tensorflow"]
+    np.testing.assert_allclose(answer["outputs"], outputs, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(answer["first_outputs"], outputs, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        answer["bottleneck_outputs"], bottleneck_outputs, rtol=1e-3, atol=1e-5
+    )
+    assert answer["counts"] == [40_551_040] * 2
+    assert np.isfinite(answer["loss"])
+    # All weights move but the moving averages that happen to stay.
+    assert answer["moved"] > 0.9 * answer["weights"]
+    assert answer["same"]

@@ -1,0 +1,86 @@
+"""The paper's own counts."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_resnet
+from keras_resnet.analysis import cost
+
+
+@pytest.mark.parametrize(
+    ("build", "billions"),
+    [
+        (keras_resnet.ResNet18, 1.8),
+        (keras_resnet.ResNet34, 3.6),
+        (keras_resnet.ResNet50, 3.8),
+        (keras_resnet.ResNet101, 7.6),
+        (keras_resnet.ResNet152, 11.3),
+    ],
+)
+def test_multiply_adds_of_table_1(build, billions):
+    # The table cuts some values and rounds others: within one unit of its last digit.
+    assert abs(cost(build(weights=None)).multiply_adds / 1e9 - billions) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("build", "millions", "digits"),
+    [
+        (keras_resnet.ResNet20, 0.27, 2),
+        (keras_resnet.ResNet32, 0.46, 2),
+        (keras_resnet.ResNet44, 0.66, 2),
+        (keras_resnet.ResNet56, 0.85, 2),
+        (keras_resnet.ResNet110, 1.7, 1),
+        (keras_resnet.ResNet1202, 19.4, 1),
+    ],
+)
+def test_parameters_of_table_6(build, millions, digits):
+    assert round(cost(build()).parameters / 1e6, digits) == millions
+
+
+def test_equals_the_peer_layer_by_layer():
+    ours = cost(keras_resnet.ResNet50(weights=None))
+    peers = cost(keras.applications.ResNet50(weights=None))
+    by_name = {layer.name: layer for layer in peers.layers}
+    assert ours.multiply_adds == peers.multiply_adds
+    for layer in ours.layers:
+        if layer.kind == "Conv2D":
+            peer = by_name[layer.name]
+            assert layer.multiply_adds == peer.multiply_adds
+            assert layer.output_shape == peer.output_shape
+            # The peer's convolutions have a bias per channel.
+            assert layer.parameters == peer.parameters - layer.output_shape[-1]
+
+
+def test_counts_one_convolution_by_hand():
+    inputs = keras.Input((9, 9, 3))
+    x = keras.layers.Conv2D(5, 3, strides=2, padding="valid")(inputs)
+    outputs = keras.layers.Dense(7)(keras.layers.Flatten()(x))
+    counted = cost(keras.Model(inputs, outputs))
+    weights = 4 * 4 * 5 * (3 * 3 * 3), 4 * 4 * 5 * 7
+    assert [layer.multiply_adds for layer in counted.layers if layer.multiply_adds] == [
+        *weights
+    ]
+    assert counted.parameters == (3 * 3 * 3 * 5 + 5) + (4 * 4 * 5 * 7 + 7)
+
+
+def test_trainable_parameters_only():
+    model = keras_resnet.ResNet20()
+    trainable = sum(np.prod(w.shape) for w in model.trainable_weights)
+    assert cost(model).parameters == trainable
+
+
+def test_open_image_size():
+    model = keras_resnet.ResNet18(weights=None, include_top=False)
+    with pytest.raises(ValueError, match="pass `input_shape`"):
+        cost(model)
+    small = cost(model, input_shape=(64, 64, 3)).multiply_adds
+    large = cost(model, input_shape=(128, 128, 3)).multiply_adds
+    assert large == 4 * small
+
+
+def test_prints_every_layer_and_the_total():
+    counted = cost(keras_resnet.ResNet20())
+    lines = str(counted).splitlines()
+    assert len(lines) == len(counted.layers) + 2
+    assert lines[-1].split() == ["total", "269,722", "40,551,040"]
