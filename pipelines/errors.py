@@ -1,5 +1,8 @@
 """The error that a user can mend."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Bad input: one sentence that names what is wrong, where, and what to do.
@@ -10,3 +13,22 @@ class UserError(Exception):
 
     >>> raise UserError("no images in photos/cat; put at least one JPEG or PNG there")
     """
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """Returns the error for a name that is not in a table, with the nearest one.
+
+    Args:
+        kind: What the name should name, for example `"model"`.
+        name: The name as the user wrote it.
+        known: The names in the table.
+
+    Example:
+
+    >>> str(unknown("model", "resnet51", ["resnet50", "resnet101"]))
+    "no model is called 'resnet51'; did you mean 'resnet50'? (known: resnet50, resnet101)"
+    """
+    known = list(known)
+    nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
+    return UserError(f"no {kind} is called {name!r}{hint} (known: {', '.join(known)})")

@@ -6,9 +6,22 @@ import pathlib
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Splits the CPU in two devices, for the tests of several replicas.
+
+    TensorFlow allows it only before anything runs.
+    """
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +31,12 @@ def shared_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"real images are not on this machine (no folder {path})")
     return path
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory):
+    """Examples of 200 drawings."""
+    from pipelines.components.example_gen import example_gen
+
+    directory = tmp_path_factory.mktemp("drawings") / "examples"
+    return example_gen("drawings:200", directory, validation_share=0.2)

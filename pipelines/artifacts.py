@@ -1,0 +1,153 @@
+"""What the components hand on to each other: folders, and what is known about them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import keras_resnet
+from pipelines import files
+from pipelines.data.preprocessing import Preprocessing
+from pipelines.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Records of images, split for training and validation.
+
+    Args:
+        directory: Holds the shards, `<split>-00000-of-00008.tfrecord`, in the format of
+            `pipelines.data.records`, and the manifest `examples.json`.
+        classes: The class names; a label is an index into them.
+        counts: Number of images in the splits `"train"` and `"validation"`.
+        skipped: Name and reason for each image that could not be decoded.
+        mean_bytes: Mean size of an encoded image.
+        made_from: The source, its fingerprint and the parameters; equal values give
+            equal shards.
+
+    Example:
+
+    >>> examples = Examples.load(Path("runs/demo/examples"))
+    >>> examples.counts
+    {'train': 6300, 'validation': 700}
+    """
+
+    directory: Path
+    classes: tuple[str, ...]
+    counts: dict[str, int]
+    skipped: tuple[tuple[str, str], ...] = ()
+    mean_bytes: int = 0
+    made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def files(self, split: str) -> list[str]:
+        """Returns the paths of a split's shards, sorted."""
+        return sorted(map(str, self.directory.glob(f"{split}-*.tfrecord")))
+
+    def save(self) -> None:
+        """Writes the manifest; a directory that has one is whole."""
+        values = dataclasses.asdict(self)
+        del values["directory"]
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        files.write_text(self.directory / _MANIFEST, text + "\n")
+
+    @classmethod
+    def is_in(cls, directory: Path) -> bool:
+        """Tells whether `directory` has a manifest."""
+        return (directory / _MANIFEST).is_file()
+
+    @classmethod
+    def load(cls, directory: Path) -> "Examples":
+        """Returns the examples in `directory`.
+
+        Raises:
+            UserError: If there is no manifest, or none that can be read.
+        """
+        path = directory / _MANIFEST
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            values["classes"] = tuple(values["classes"])
+            values["skipped"] = tuple((name, why) for name, why in values["skipped"])
+            return cls(directory=directory, **values)
+        except FileNotFoundError:
+            raise UserError(f"{directory} holds no examples (no {_MANIFEST})") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({error}); remove {directory} and run again"
+            ) from error
+
+
+_MANIFEST = "examples.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A trained network and what its input and output mean.
+
+    Args:
+        directory: Holds `model.keras`, which gives probabilities for normalised images,
+            and `model.json`, the other values here.
+        network: The network, with the number of classes it was trained for.
+        preprocessing: How an image becomes its input.
+        classes: The class names in the order of its output.
+
+    Example:
+
+    >>> model = TrainedModel.load(Path("runs/demo/model"))
+    >>> model.load_keras().summary()
+    """
+
+    directory: Path
+    network: keras_resnet.ResNetSpec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+    @property
+    def keras_path(self) -> Path:
+        """The network in Keras' own format."""
+        return self.directory / "model.keras"
+
+    def load_keras(self) -> keras.Model:
+        """Returns the network."""
+        return keras.saving.load_model(self.keras_path, compile=False)
+
+    def save(self, model: keras.Model) -> None:
+        """Writes the network and then the values, so that those mean a whole model."""
+        with files.replacing(self.keras_path) as temporary:
+            model.save(temporary)
+        values = dataclasses.asdict(self)
+        del values["directory"]
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        files.write_text(self.directory / _MODEL_VALUES, text + "\n")
+
+    @classmethod
+    def is_in(cls, directory: Path) -> bool:
+        """Tells whether `directory` holds a finished model."""
+        return (directory / _MODEL_VALUES).is_file()
+
+    @classmethod
+    def load(cls, directory: Path) -> "TrainedModel":
+        """Returns the model in `directory`.
+
+        Raises:
+            UserError: If there is none, or none that can be read.
+        """
+        path = directory / _MODEL_VALUES
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                directory=directory,
+                network=keras_resnet.ResNetSpec(**values["network"]),
+                preprocessing=Preprocessing.from_json(values["preprocessing"]),
+                classes=tuple(values["classes"]),
+            )
+        except FileNotFoundError:
+            raise UserError(
+                f"{directory} holds no model (no {_MODEL_VALUES})"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); train again") from error
+
+
+_MODEL_VALUES = "model.json"

@@ -1,0 +1,1 @@
+"""The steps of a run: artifacts and parameters in, artifacts out."""

@@ -1,0 +1,41 @@
+"""Evaluator: examples and a trained model in, metrics out."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from pipelines import files
+from pipelines.artifacts import Examples, TrainedModel
+from pipelines.data.input_pipeline import evaluation_batches
+from pipelines.evaluation.metrics import Metrics, evaluate
+
+
+def evaluator(
+    examples: Examples,
+    model: TrainedModel,
+    path: Path,
+    *,
+    split: str = "validation",
+    batch_size: int = 128,
+) -> Metrics:
+    """Measures a trained model on a split and writes the metrics.
+
+    An evaluation that is already at `path` is read, not repeated.
+
+    Args:
+        examples: What to evaluate on.
+        model: The trained model.
+        path: The JSON file for the metrics.
+        split: `"train"` or `"validation"`.
+        batch_size: Images per batch; it does not change the metrics.
+
+    Returns:
+        The metrics.
+    """
+    if path.exists():
+        values = json.loads(path.read_text())
+        return Metrics(**{**values, "class_errors": tuple(values["class_errors"])})
+    batches = evaluation_batches(examples, split, model.preprocessing, batch_size)
+    metrics = evaluate(model.load_keras(), batches)
+    files.write_text(path, json.dumps(dataclasses.asdict(metrics), indent=2) + "\n")
+    return metrics

@@ -1,0 +1,1 @@
+"""Sources, the record format, decoding, preprocessing and batches."""

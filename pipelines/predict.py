@@ -1,0 +1,50 @@
+"""Names what is in images, with the model of a run.
+
+python -m pipelines.predict --model=runs/demo photo.jpg other.png
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from pipelines import cli, environment
+from pipelines.errors import UserError
+
+_MODEL = flags.DEFINE_string(
+    "model", "runs/demo", "A run's folder, or that of one exported version."
+)
+_CPU_SETTINGS = flags.DEFINE_enum(
+    "cpu_settings",
+    "fast",
+    ["fast", "leave"],
+    "Environment variables for TensorFlow on CPUs: measured ones, or leave them alone.",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the five best classes of every image, and exits with 1 if one failed."""
+    if not arguments:
+        raise UserError("no images given; name one or more JPEG or PNG files")
+    # TensorFlow reads the environment once, when it is imported.
+    environment.prepare(_CPU_SETTINGS.value)
+    from pipelines.serving.local import load_classifier
+
+    classify = load_classifier(Path(_MODEL.value))
+    failures = 0
+    for path in arguments:
+        try:
+            answer = classify(Path(path))
+        except UserError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        print(path)
+        for name, probability in answer:
+            print(f"  {probability:7.2%}  {name}")
+    if failures:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main)

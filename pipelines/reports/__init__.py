@@ -1,0 +1,1 @@
+"""Plots, fed with plain data."""

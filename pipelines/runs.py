@@ -1,0 +1,250 @@
+"""A run is a folder: what it was asked to do, and where everything it made lies."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras_resnet
+from pipelines import files
+from pipelines.data.augmentation import AUGMENTATIONS
+from pipelines.errors import UserError, unknown
+from pipelines.training import recipes
+from pipelines.training.batch_norm import STATISTICS
+from pipelines.training.schedules import SCHEDULES
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run was asked to do; two runs with equal values are the same run.
+
+    Args:
+        data: The value of `--data`.
+        network: The network, with its number of classes still the published one.
+        recipe: The recipe with all overrides applied.
+        seed: Decides initial weights, order and augmentation.
+        weights: Where the initial weights come from; empty for random ones.
+        validation_share: Held-out share where the data has no validation split.
+    """
+
+    data: str
+    network: keras_resnet.ResNetSpec
+    recipe: recipes.Recipe
+    seed: int = 0
+    weights: str = ""
+    validation_share: float = 0.1
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the values as JSON has them."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RunConfig":
+        """Returns the configuration that `to_json` gave `values` for."""
+        recipe = {**values["recipe"], "drops": tuple(values["recipe"]["drops"])}
+        return cls(
+            **{
+                **values,
+                "network": keras_resnet.ResNetSpec(**values["network"]),
+                "recipe": recipes.Recipe(**recipe),
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The folder of a run.
+
+    Args:
+        directory: The value of `--output_dir`.
+    """
+
+    directory: Path
+
+    @property
+    def config_path(self) -> Path:
+        """What the run was asked to do, `RunConfig` as JSON."""
+        return self.directory / "run.json"
+
+    @property
+    def examples_dir(self) -> Path:
+        """The records, unless `--examples_dir` says otherwise."""
+        return self.directory / "examples"
+
+    @property
+    def model_dir(self) -> Path:
+        """The trained model, its history, curves, logs and checkpoints."""
+        return self.directory / "model"
+
+    @property
+    def evaluation_path(self) -> Path:
+        """The evaluation's metrics as JSON."""
+        return self.directory / "evaluation.json"
+
+    @property
+    def serving_dir(self) -> Path:
+        """The exported models, `<name>/<version>/`."""
+        return self.directory / "serving"
+
+    def read_config(self) -> RunConfig:
+        """Returns the configuration of the run in this folder.
+
+        Raises:
+            UserError: If the folder holds no run.
+        """
+        try:
+            values = json.loads(self.config_path.read_text())
+            return RunConfig.from_json(values)
+        except FileNotFoundError:
+            raise UserError(
+                f"{self.directory} holds no run (no run.json); give the --output_dir of "
+                "an earlier `python -m pipelines.train_imagenet`"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.config_path} is damaged ({error}); use another --output_dir, or "
+                "--overwrite to start afresh"
+            ) from error
+
+
+def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> Run:
+    """Starts a run in a new folder, or goes on with the same run in its folder.
+
+    Args:
+        directory: The run's folder; made if it does not exist.
+        config: What is asked for.
+        overwrite: Whether to remove a run that is there.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: If the folder holds another run or other files, or cannot be made.
+    """
+    run = Run(directory)
+    if directory.is_file():
+        raise UserError(f"--output_dir={directory} is a file; give a folder")
+    is_used = directory.is_dir() and any(directory.iterdir())
+    if is_used and not run.config_path.exists():
+        raise UserError(
+            f"--output_dir={directory} has files in it that are not a run's; give an "
+            "empty or new folder"
+        )
+    if is_used and overwrite:
+        shutil.rmtree(directory)
+    elif is_used:
+        _check_same(run, config)
+        return run
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        files.write_text(run.config_path, json.dumps(config.to_json(), indent=2) + "\n")
+    except PermissionError as error:
+        raise UserError(
+            f"--output_dir={directory} cannot be written ({error.strerror}); give "
+            "another folder"
+        ) from error
+    return run
+
+
+def _check_same(run: Run, config: RunConfig) -> None:
+    there, here = _flat(run.read_config().to_json()), _flat(config.to_json())
+    different = [key for key in here if here[key] != there.get(key)]
+    if different:
+        key = different[0]
+        more = f" and {len(different) - 1} more" if len(different) > 1 else ""
+        raise UserError(
+            f"{run.directory} holds a different run ({key} is {there.get(key)!r} there, "
+            f"{here[key]!r} now{more}); --resume goes on with that run as it was "
+            "started, --overwrite replaces it, another --output_dir keeps both"
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def request(
+    *,
+    data: str,
+    model: str,
+    recipe: str,
+    settings: list[str],
+    hyperparameters: str = "",
+    epochs: int | None = None,
+    seed: int = 0,
+    weights: str = "",
+    validation_share: float = 0.1,
+) -> RunConfig:
+    """Puts together what a command's flags ask for.
+
+    Values on the command line go before those of the hyperparameters' file, and these
+    before those of the tables.
+
+    Args:
+        data: See `RunConfig`, likewise `seed`, `weights` and `validation_share`.
+        model: A name in `keras_resnet.NETWORKS`.
+        recipe: A name in `recipes.RECIPES`.
+        settings: `KEY=VALUE` texts, see `recipes.parse_settings`.
+        hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
+            before `model`.
+        epochs: The recipe's epochs, None to leave them.
+
+    Raises:
+        UserError: If a name is not in its table or a value does not fit.
+    """
+    tuned = _read_hyperparameters(hyperparameters) if hyperparameters else {}
+    model = tuned.get("model", model)
+    if model not in keras_resnet.NETWORKS:
+        raise unknown("model", model, keras_resnet.NETWORKS)
+    recipe_settings, network_settings = recipes.parse_settings(settings)
+    if epochs is not None:
+        recipe_settings["epochs"] = str(epochs)
+    network = recipes.override(
+        keras_resnet.NETWORKS[model],
+        {**tuned.get("network", {}), **network_settings},
+        "model",
+    )
+    chosen = recipes.override(
+        recipes.find(tuned.get("base_recipe", recipe)),
+        {**tuned.get("recipe", {}), **recipe_settings},
+        "recipe",
+    )
+    for kind, name, table in (
+        ("schedule", chosen.schedule, SCHEDULES),
+        ("augmentation", chosen.augmentation, AUGMENTATIONS),
+        ("kind of batch-norm statistics", chosen.batch_norm, STATISTICS),
+    ):
+        if name not in table:
+            raise unknown(kind, name, table)
+    return RunConfig(
+        data=data,
+        network=network,
+        recipe=chosen,
+        seed=seed,
+        weights=weights,
+        validation_share=validation_share,
+    )
+
+
+def _read_hyperparameters(path: str) -> dict[str, Any]:
+    try:
+        values = json.loads(Path(path).read_text())
+        if isinstance(values, dict):
+            return values
+    except FileNotFoundError:
+        raise UserError(
+            f"--hyperparameters={path}: there is no such file; "
+            "`python -m pipelines.tune` writes one"
+        ) from None
+    except ValueError:
+        pass
+    raise UserError(
+        f"--hyperparameters={path} is not a file that `python -m pipelines.tune` wrote"
+    )

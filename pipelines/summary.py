@@ -1,0 +1,56 @@
+"""The table at the end of a run."""
+
+import csv
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.artifacts import Examples, TrainedModel
+from pipelines.evaluation.metrics import Metrics
+
+
+def print_skipped(examples: Examples, console: Console) -> None:
+    """Says which images were left out of the examples, and why."""
+    if not examples.skipped:
+        return
+    total = sum(examples.counts.values()) + len(examples.skipped)
+    console.print(f"skipped {len(examples.skipped)} of {total} images:", style="yellow")
+    for name, reason in examples.skipped[:10]:
+        console.print(f"  {name}: {reason}", markup=False, highlight=False)
+    if len(examples.skipped) > 10:
+        console.print(f"  ... all of them in {examples.directory / 'examples.json'}")
+
+
+def print_summary(
+    examples: Examples,
+    model: TrainedModel,
+    metrics: Metrics,
+    pushed: Path,
+    console: Console,
+) -> None:
+    """Prints errors, rates, time and where everything lies."""
+    with (model.directory / "history.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    seconds = sum(float(row["seconds"]) for row in epochs)
+    rates = sorted(float(row["images_per_second"]) for row in epochs)
+    counts = examples.counts
+    rows = {
+        "network": f"{model.network.name}, {model.preprocessing.size} pixels",
+        "images": f"{counts['train']:,} training, {counts['validation']:,} validation, "
+        f"{len(examples.classes)} classes",
+        "top-1 error": f"{metrics.top1_error:.2%}  (accuracy {1 - metrics.top1_error:.2%})",
+        "top-5 error": f"{metrics.top5_error:.2%}",
+        "training": f"{len(epochs)} epochs in {seconds:,.0f} s, "
+        f"{rates[len(rates) // 2]:,.0f} images/s",
+        "evaluation": f"{metrics.images_per_second:,.0f} images/s",
+        "model": str(model.keras_path),
+        "history": str(model.directory / "history.csv"),
+        "curves": str(model.directory / "curves.png"),
+        "TensorBoard": str(model.directory / "tensorboard"),
+        "SavedModel": str(pushed),
+    }
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, value)
+    console.print(table, highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Recipes, optimizers, strategies and the loop."""

@@ -1,0 +1,79 @@
+"""Recipes as values, changed from the command line."""
+
+import dataclasses
+
+import pytest
+
+import keras_resnet
+from pipelines.errors import UserError
+from pipelines.runs import RunConfig, request
+from pipelines.training import recipes
+
+ARGUMENTS = {
+    "data": "photos",
+    "model": "resnet20",
+    "recipe": "onecycle",
+    "settings": [],
+}
+
+
+def test_command_line_values_get_their_types():
+    config = request(
+        **{
+            **ARGUMENTS,
+            "settings": [
+                "learning_rate=1",
+                "batch_size=64",
+                "nesterov=False",
+                "drops=0.5,0.9",
+                "augmentation=none",
+                "model.shortcut=C",
+                "model.blocks_per_stage=1,2,3",
+            ],
+            "epochs": 3,
+        }
+    )
+    assert config.recipe == dataclasses.replace(
+        recipes.RECIPES["onecycle"],
+        learning_rate=1.0,
+        batch_size=64,
+        nesterov=False,
+        drops=(0.5, 0.9),
+        augmentation="none",
+        epochs=3,
+    )
+    assert config.network == dataclasses.replace(
+        keras_resnet.NETWORKS["resnet20"], shortcut="C", blocks_per_stage=(1, 2, 3)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": "resnet-50"}, "did you mean 'resnet50'"),
+        ({"model": "ResNet50"}, "did you mean 'resnet50'"),
+        ({"recipe": "he2016"}, "did you mean 'he2015'"),
+        ({"settings": ["learningrate=1"]}, "did you mean 'learning_rate'"),
+        ({"settings": ["learning_rate"]}, "lacks a value"),
+        ({"settings": ["learning_rate=fast"]}, "'learning_rate'.*takes a number"),
+        ({"settings": ["batch_size=1.5"]}, "'batch_size'.*takes an integer"),
+        ({"settings": ["drops=3"]}, "'drops'.*numbers with commas"),
+        ({"settings": ["model.shortcut=Q"]}, "`shortcut` must be one of"),
+        ({"settings": ["model.depth=50"]}, "no model value is called 'depth'"),
+        ({"settings": ["schedule=linear"]}, "no schedule is called 'linear'"),
+        ({"settings": ["augmentation=cutout"]}, "no augmentation is called"),
+        ({"settings": ["batch_norm=global"]}, "no kind of batch-norm statistics"),
+        ({"settings": ["batch_size=0"]}, "'batch_size' must be positive"),
+        ({"settings": ["learning_rate=-1"]}, "'learning_rate' must be positive"),
+        ({"settings": ["resize_ratio=0.5"]}, "'resize_ratio' must be at least 1"),
+    ],
+)
+def test_refuses_in_a_sentence(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        request(**{**ARGUMENTS, **change})
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_configurations_survive_json(name):
+    config = request(**{**ARGUMENTS, "recipe": name})
+    assert RunConfig.from_json(config.to_json()) == config
