@@ -1,0 +1,86 @@
+"""Packages `keras_resnet` and `pipelines`; tool settings are in pyproject.toml."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Read, not imported: importing the package would need Keras before it is installed.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "keras_resnet" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)[1]
+
+REQUIRES = [
+    "absl-py",
+    "keras>=3.15,<4",
+    "keras-tuner>=1.4.8",
+    "matplotlib",
+    "numpy>=2",
+    "pillow>=12",
+    # TensorFlow alone would take protobuf 7, which Apache Beam does not work with.
+    "protobuf>=6.31.1,<7",
+    "rich",
+    # Keras' TensorBoard callback; TensorFlow no longer brings it along.
+    "tensorboard>=2.20",
+    "tensorflow>=2.21,<2.22",
+    "tensorflow-datasets>=4.9.10",
+]
+
+EXTRAS = {
+    "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+    "beam": ["apache-beam>=2.77"],
+    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
+    "export": ["onnx", "openvino", "tf2onnx>=1.17"],
+    "torch": ["torch"],
+    "jax": ["jax"],
+    "notebooks": ["ipykernel", "nbclient", "nbformat"],
+    "benchmarks": ["torch", "transformers>=5"],
+}
+
+EXTRAS["dev"] = [
+    *(
+        requirement
+        for extra in ("serving", "jax", "notebooks", "benchmarks")
+        for requirement in EXTRAS[extra]
+    ),
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+]
+
+setup(
+    name="keras-resnet-he2015",
+    version=VERSION,
+    description=(
+        "The residual networks of He, Zhang, Ren and Sun (2015) in Keras 3, "
+        "and the pipelines that train, evaluate and serve them"
+    ),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license_expression="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="resnet residual-networks keras tensorflow image-classification",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(
+        include=["keras_resnet", "keras_resnet.*", "pipelines", "pipelines.*"]
+    ),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
