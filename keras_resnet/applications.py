@@ -36,8 +36,8 @@ _DOCSTRING = """Builds {title} ({source}).
             file. {weights}
         input_tensor: Keras tensor to use as the images.
         input_shape: `(height, width, channels)`, or channels first if that is
-            `keras.config.image_data_format()`. Defaults to `({size}, {size}, 3)`, and to
-            `(None, None, 3)` with `include_top=False`.
+            `keras.config.image_data_format()`. Defaults to `({size}, {size}, 3)`, and
+            to `(None, None, 3)` with `include_top=False`.
         pooling: Without top: None for `(batch, height, width, channels)`, `"avg"` or
             `"max"` for `(batch, channels)`.
         classes: Number of classes. Defaults to {classes}.

@@ -25,8 +25,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
     Example:
 
-    >>> str(unknown("model", "resnet51", ["resnet50", "resnet101"]))
-    "no model is called 'resnet51'; did you mean 'resnet50'? (known: resnet50, resnet101)"
+    >>> str(unknown("model", "resnet-50", ["resnet50"]))
+    "no model is called 'resnet-50'; did you mean 'resnet50'? (known: resnet50)"
     """
     known = list(known)
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)

@@ -98,13 +98,13 @@ class Run:
             return RunConfig.from_json(values)
         except FileNotFoundError:
             raise UserError(
-                f"{self.directory} holds no run (no run.json); give the --output_dir of "
-                "an earlier `python -m pipelines.train_imagenet`"
+                f"{self.directory} holds no run (no run.json); give the --output_dir "
+                "of an earlier `python -m pipelines.train_imagenet`"
             ) from None
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{self.config_path} is damaged ({error}); use another --output_dir, or "
-                "--overwrite to start afresh"
+                f"{self.config_path} is damaged ({error}); use another --output_dir, "
+                "or --overwrite to start afresh"
             ) from error
 
 
@@ -154,9 +154,9 @@ def _check_same(run: Run, config: RunConfig) -> None:
         key = different[0]
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise UserError(
-            f"{run.directory} holds a different run ({key} is {there.get(key)!r} there, "
-            f"{here[key]!r} now{more}); --resume goes on with that run as it was "
-            "started, --overwrite replaces it, another --output_dir keeps both"
+            f"{run.directory} holds a different run ({key} is {there.get(key)!r} "
+            f"there, {here[key]!r} now{more}); --resume goes on with that run as it "
+            "was started, --overwrite replaces it, another --output_dir keeps both"
         )
 
 
@@ -188,13 +188,16 @@ def request(
     before those of the tables.
 
     Args:
-        data: See `RunConfig`, likewise `seed`, `weights` and `validation_share`.
+        data: See `RunConfig`.
         model: A name in `keras_resnet.NETWORKS`.
         recipe: A name in `recipes.RECIPES`.
         settings: `KEY=VALUE` texts, see `recipes.parse_settings`.
         hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
             before `model`.
         epochs: The recipe's epochs, None to leave them.
+        seed: See `RunConfig`.
+        weights: See `RunConfig`.
+        validation_share: See `RunConfig`.
 
     Raises:
         UserError: If a name is not in its table or a value does not fit.

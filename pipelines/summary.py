@@ -39,7 +39,8 @@ def print_summary(
         "network": f"{model.network.name}, {model.preprocessing.size} pixels",
         "images": f"{counts['train']:,} training, {counts['validation']:,} validation, "
         f"{len(examples.classes)} classes",
-        "top-1 error": f"{metrics.top1_error:.2%}  (accuracy {1 - metrics.top1_error:.2%})",
+        "top-1 error": f"{metrics.top1_error:.2%}, "
+        f"accuracy {1 - metrics.top1_error:.2%}",
         "top-5 error": f"{metrics.top5_error:.2%}",
         "training": f"{len(epochs)} epochs in {seconds:,.0f} s, "
         f"{rates[len(rates) // 2]:,.0f} images/s",

@@ -15,15 +15,16 @@ _DATA = flags.DEFINE_string(
     "data",
     "drawings",
     "A folder with one folder of images per class, a .tar, .tar.gz or .zip of one, "
-    "TFRecord files in the ImageNet layout, tfds:NAME[/CONFIG], or the embedded drawings.",
+    "TFRecord files in the ImageNet layout, tfds:NAME[/CONFIG], or drawings, the "
+    "embedded set.",
 )
 _MODEL = flags.DEFINE_string("model", "resnet20", "A network, for example resnet50.")
 _RECIPE = flags.DEFINE_string("recipe", "onecycle", "How to train, for example he2015.")
 _SET = flags.DEFINE_multi_string(
     "set",
     [],
-    "KEY=VALUE changes a value of the recipe (learning_rate=0.1) or, as model.KEY=VALUE, "
-    "of the network (model.shortcut=C); may be repeated.",
+    "KEY=VALUE changes a value of the recipe (learning_rate=0.1) or, as "
+    "model.KEY=VALUE, of the network (model.shortcut=C); may be repeated.",
 )
 _HYPERPARAMETERS = flags.DEFINE_string(
     "hyperparameters", "", "A file of values, as python -m pipelines.tune writes it."
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.components.example_gen import example_gen
     from pipelines.components.pusher import pusher
     from pipelines.components.trainer import trainer
-    from pipelines.runs import Run, open_run
+    from pipelines.runs import Run, open_run, request
     from pipelines.summary import print_skipped, print_summary
     from pipelines.training.strategies import make_strategy
 
@@ -83,7 +84,17 @@ def main(arguments: list[str]) -> None:
         run = Run(output_dir)
         config = run.read_config()
     else:
-        config = requested_config()
+        config = request(
+            data=_DATA.value,
+            model=_MODEL.value,
+            recipe=_RECIPE.value,
+            settings=_SET.value,
+            hyperparameters=_HYPERPARAMETERS.value,
+            epochs=_EPOCHS.value,
+            seed=_SEED.value,
+            weights=_WEIGHTS.value,
+            validation_share=_VALIDATION_SHARE.value,
+        )
         run = open_run(output_dir, config, overwrite=_OVERWRITE.value)
 
     examples = example_gen(
@@ -106,23 +117,6 @@ def main(arguments: list[str]) -> None:
     metrics = evaluator(examples, model, run.evaluation_path)
     pushed = pusher(model, run.serving_dir)
     print_summary(examples, model, metrics, pushed, console)
-
-
-def requested_config():
-    """Returns the `pipelines.runs.RunConfig` that the flags ask for."""
-    from pipelines.runs import request
-
-    return request(
-        data=_DATA.value,
-        model=_MODEL.value,
-        recipe=_RECIPE.value,
-        settings=_SET.value,
-        hyperparameters=_HYPERPARAMETERS.value,
-        epochs=_EPOCHS.value,
-        seed=_SEED.value,
-        weights=_WEIGHTS.value,
-        validation_share=_VALIDATION_SHARE.value,
-    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Looks for the depth, shortcut option and learning rate that suit the data.
 
-    python -m pipelines.tune --data=photos/ --model=resnet18 --recipe=he2015 --epochs=5
+python -m pipelines.tune --data=photos/ --model=resnet18 --recipe=he2015 --epochs=5
 """
 
 import shlex
@@ -44,7 +44,11 @@ _SEED = flags.DEFINE_integer(
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/tune", "The search's folder.")
 _VALIDATION_SHARE = flags.DEFINE_float(
-    "validation_share", 0.1, "Held out where the data has no validation split.", 0.0, 0.9
+    "validation_share",
+    0.1,
+    "Held out where the data has no validation split.",
+    0.0,
+    0.9,
 )
 _MAX_BAD_SHARE = flags.DEFINE_float(
     "max_bad_share", 0.01, "Stop above this share of unreadable images.", 0.0, 1.0
@@ -107,7 +111,8 @@ def main(arguments: list[str]) -> None:
     print_trials(best.trials, console)
     console.print(
         f"errors on {examples.counts['validation']:,} validation images after "
-        f"{config.recipe.epochs} epochs; the best is in {best.path}, train from it with\n"
+        f"{config.recipe.epochs} epochs\n"
+        f"the best is in {best.path}; train from it with\n"
         f"  {training_command(config, best.path)}",
         highlight=False,
         markup=False,

@@ -11,11 +11,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Splits the CPU in two devices, for the tests of several replicas.
 
     TensorFlow allows it only before anything runs.
     """
+    is_controller = config.getoption("numprocesses") and not hasattr(
+        config, "workerinput"
+    )
+    if is_controller:
+        return
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -31,12 +36,3 @@ def shared_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"real images are not on this machine (no folder {path})")
     return path
-
-
-@pytest.fixture(scope="session")
-def drawings(tmp_path_factory):
-    """Examples of 200 drawings."""
-    from pipelines.components.example_gen import example_gen
-
-    directory = tmp_path_factory.mktemp("drawings") / "examples"
-    return example_gen("drawings:200", directory, validation_share=0.2)

@@ -143,7 +143,7 @@ def _check_loss(trained: keras.Model, recipe: Recipe) -> None:
     history = trained.history.history.get("loss", [])
     if history and not math.isfinite(history[-1]):
         raise UserError(
-            f"the loss is no longer a number with learning_rate={recipe.learning_rate}; "
-            "the last checkpoint is kept; start again with a lower "
-            "--set=learning_rate=RATE and --overwrite"
+            "the loss is no longer a number with "
+            f"learning_rate={recipe.learning_rate}; the last checkpoint is kept; start "
+            "again with a lower --set=learning_rate=RATE and --overwrite"
         )

@@ -44,13 +44,15 @@ def training_batches(
     shards = examples.files("train")
     buffer = min(_SHUFFLE_BUFFER_IMAGES, _SHUFFLE_BUFFER_BYTES // examples.mean_bytes)
 
-    def view(epoch, index, serialized):
+    def view(
+        epoch: tf.Tensor, index: tf.Tensor, serialized: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         record = records.parse(serialized)
         view_seed = tf.stack([tf.constant(seed, tf.int64), epoch * 2**40 + index])
         image = augment(record["image/encoded"], preprocessing, view_seed)
         return image, record["image/class/label"]
 
-    def one_epoch(epoch):
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         # The seed of this function's graph alone, whatever the process has set; 0 does
         # not go with a tensor as the operations' seed.
         tf.random.set_seed(seed + 1)
@@ -83,7 +85,7 @@ def evaluation_batches(
         A dataset of `(images, labels)`, see `training_batches`.
     """
 
-    def view(serialized):
+    def view(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         record = records.parse(serialized)
         image = prepare(record["image/encoded"], preprocessing)
         return image, record["image/class/label"]

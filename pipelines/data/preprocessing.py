@@ -1,5 +1,4 @@
-"""From encoded image to network input: the same function in training, evaluation and
-the exported model."""
+"""From encoded image to network input, alike in evaluation and the exported model."""
 
 import dataclasses
 from typing import Any

@@ -57,9 +57,9 @@ def _copy_weights(earlier: keras.Model, model: keras.Model, source: str) -> bool
             weights[layer] = values
         elif layer.name != _HEAD:
             raise UserError(
-                f"--weights={source} holds the network {earlier.name!r}, which does not "
-                f"fit {model.name!r} at layer {layer.name!r}; give the --model it was "
-                "trained with"
+                f"--weights={source} holds the network {earlier.name!r}, which does "
+                f"not fit {model.name!r} at layer {layer.name!r}; give the --model it "
+                "was trained with"
             )
     for layer, values in weights.items():
         layer.set_weights(values)

@@ -6,10 +6,10 @@ import keras
 
 from pipelines.training.recipes import Recipe
 
-Schedule = keras.optimizers.schedules.LearningRateSchedule
 
-
-def steps(recipe: Recipe, total_steps: int) -> Schedule:
+def steps(
+    recipe: Recipe, total_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Divides the rate by 10 after each of `recipe.drops` (sections 3.4 and 4.2).
 
     Before that, `recipe.warmup_steps` steps run at `recipe.warmup_learning_rate`.
@@ -24,7 +24,9 @@ def steps(recipe: Recipe, total_steps: int) -> Schedule:
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, rates)
 
 
-def one_cycle(recipe: Recipe, total_steps: int) -> Schedule:
+def one_cycle(
+    recipe: Recipe, total_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Rises linearly for a quarter of the run, then falls to zero along a cosine."""
     rising = max(1, total_steps // 4)
     return keras.optimizers.schedules.CosineDecay(
@@ -35,7 +37,9 @@ def one_cycle(recipe: Recipe, total_steps: int) -> Schedule:
     )
 
 
-SCHEDULES: dict[str, Callable[[Recipe, int], Schedule]] = {
+SCHEDULES: dict[
+    str, Callable[[Recipe, int], keras.optimizers.schedules.LearningRateSchedule]
+] = {
     "steps": steps,
     "one_cycle": one_cycle,
 }

@@ -1,4 +1,4 @@
-"""The same networks on every backend, without TensorFlow where it is not the backend."""
+"""The same networks on every backend; TensorFlow only where it is the backend."""
 
 import json
 import os

@@ -90,7 +90,7 @@ def test_steps_are_pytorchs(nesterov):
 
 
 def test_rate_change_is_caffes():
-    """Caffe's velocity includes the rate: after a change of rate it goes on as it was."""
+    """Caffe's velocity includes the rate: a change of rate leaves it as it was."""
     ours = keras.Variable(np.zeros(1))
     recipe = dataclasses.replace(
         RECIPES["he2015_cifar"], drops=(0.5,), weight_decay=0.0

@@ -1,0 +1,43 @@
+"""A tiny data set and a tiny network trained on it."""
+
+import dataclasses
+
+import pytest
+
+import keras_resnet
+
+
+@pytest.fixture(scope="session")
+def drawings(tmp_path_factory):
+    """Examples of 200 drawings."""
+    from pipelines.components.example_gen import example_gen
+
+    directory = tmp_path_factory.mktemp("drawings") / "examples"
+    return example_gen("drawings:200", directory, validation_share=0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_network():
+    """ResNet-8 by the recipe of section 4.2."""
+    return dataclasses.replace(
+        keras_resnet.NETWORKS["resnet20"], blocks_per_stage=(1, 1, 1)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """Two epochs at 16 pixels."""
+    from pipelines.training.recipes import RECIPES
+
+    return dataclasses.replace(
+        RECIPES["onecycle"], epochs=2, batch_size=32, image_size=16, learning_rate=0.05
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_model(drawings, tiny_network, tiny_recipe, tmp_path_factory):
+    """The network trained on one device."""
+    from pipelines.components.trainer import trainer
+
+    directory = tmp_path_factory.mktemp("tiny") / "model"
+    return trainer(drawings, directory, network=tiny_network, recipe=tiny_recipe)

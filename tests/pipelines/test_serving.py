@@ -1,0 +1,187 @@
+"""The exported model as a server sees it: without Keras, by its signatures."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from pipelines.components.evaluator import evaluator
+from pipelines.components.pusher import pusher
+from pipelines.data import records
+from pipelines.data.input_pipeline import evaluation_batches
+from pipelines.errors import UserError
+from pipelines.serving.local import load_classifier
+from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
+
+# A server has TensorFlow and the folder, and nothing else.
+SERVER = """
+import json, sys
+# TensorFlow imports Keras where it finds it: here there is none to find.
+for name in ("keras", "keras_resnet", "pipelines"):
+    sys.modules[name] = None
+import tensorflow as tf
+model = tf.saved_model.load(sys.argv[1])
+answer = model.signatures["serving_default"](
+    image_bytes=tf.constant([open(path, "rb").read() for path in sys.argv[2:]])
+)
+print(json.dumps({
+    "classes": [[name.decode() for name in row] for row in answer["classes"].numpy()],
+    "probabilities": answer["probabilities"].numpy().tolist(),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def version(tiny_model, tmp_path_factory):
+    return pusher(tiny_model, tmp_path_factory.mktemp("run") / "serving")
+
+
+@pytest.fixture(scope="module")
+def validation(drawings):
+    """The encoded validation images and their labels."""
+    dataset = tf.data.TFRecordDataset(drawings.files("validation")).map(records.parse)
+    rows = list(dataset.as_numpy_iterator())
+    images = [row["image/encoded"] for row in rows]
+    return images, np.array([row["image/class/label"] for row in rows])
+
+
+@pytest.fixture(scope="module")
+def signatures(version):
+    return tf.saved_model.load(str(version)).signatures
+
+
+def test_no_skew_between_evaluation_and_serving(
+    tiny_model, drawings, validation, signatures
+):
+    images, _ = validation
+    answer = signatures[BYTES_SIGNATURE](image_bytes=tf.constant(images))
+    batches = evaluation_batches(
+        drawings, "validation", tiny_model.preprocessing, batch_size=16
+    )
+    expected = tiny_model.load_keras().predict(batches, verbose=0)
+    ranked = np.sort(expected, axis=1)[:, ::-1][:, :5]
+    np.testing.assert_allclose(answer["probabilities"], ranked, rtol=1e-4, atol=1e-6)
+
+
+def test_served_classes_have_the_evaluated_error(
+    tiny_model, drawings, validation, signatures, tmp_path
+):
+    images, labels = validation
+    answer = signatures[BYTES_SIGNATURE](image_bytes=tf.constant(images))
+    names = answer["classes"].numpy().astype(str)
+    truth = np.array(drawings.classes)[labels]
+    metrics = evaluator(drawings, tiny_model, tmp_path / "evaluation.json")
+    assert metrics.images == len(images)
+    assert metrics.top1_error == pytest.approx((names[:, 0] != truth).mean())
+    assert metrics.top5_error == pytest.approx((names != truth[:, None]).all(1).mean())
+    for name, error in zip(drawings.classes, metrics.class_errors, strict=True):
+        own = names[truth == name, 0]
+        assert error == (pytest.approx((own != name).mean()) if len(own) else None)
+
+
+def test_decoded_images_get_the_same_answer(validation, signatures):
+    encoded = validation[0][0]
+    image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    by_bytes = signatures[BYTES_SIGNATURE](image_bytes=tf.constant([encoded]))
+    by_floats = signatures[FLOATS_SIGNATURE](images=tf.cast(image, tf.float32)[None])
+    np.testing.assert_array_equal(by_bytes["classes"], by_floats["classes"])
+    np.testing.assert_allclose(
+        by_bytes["probabilities"], by_floats["probabilities"], rtol=1e-5
+    )
+
+
+def test_serves_without_keras(version, validation, signatures, tmp_path):
+    paths = [tmp_path / f"{n}.jpg" for n in range(3)]
+    for path, image in zip(paths, validation[0], strict=False):
+        path.write_bytes(image)
+    output = subprocess.run(
+        [sys.executable, "-c", SERVER, str(version), *map(str, paths)],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    ).stdout
+    answer = json.loads(output)
+    expected = signatures[BYTES_SIGNATURE](image_bytes=tf.constant(validation[0][:3]))
+    assert answer["classes"] == expected["classes"].numpy().astype(str).tolist()
+    np.testing.assert_allclose(
+        answer["probabilities"], expected["probabilities"], rtol=1e-5
+    )
+
+
+def test_labels_are_an_asset(version, drawings):
+    labels = (version / "assets" / "labels.txt").read_text().splitlines()
+    assert tuple(labels) == drawings.classes
+
+
+def test_saved_model_cli_shows_the_signatures(version):
+    output = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tensorflow.python.tools.saved_model_cli",
+            *("show", "--dir", str(version), "--tag_set", "serve", "--all"),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    signature = output.split(f"signature_def['{BYTES_SIGNATURE}']")[1]
+    signature = signature.split("signature_def[")[0]
+    assert "inputs['image_bytes'] tensor_info" in signature
+    assert "dtype: DT_STRING" in signature.split("outputs")[0]
+    assert "outputs['classes'] tensor_info" in signature
+    assert "shape: (-1, 5)" in signature
+    assert f"signature_def['{FLOATS_SIGNATURE}']" in output
+    assert "shape: (-1, -1, -1, 3)" in output
+
+
+def test_predict_request_fits_the_signature(version, validation):
+    apis = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+    request = apis.PredictRequest()
+    request.model_spec.name = "resnet20"
+    request.model_spec.signature_name = BYTES_SIGNATURE
+    request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(validation[0][:2]))
+    received = apis.PredictRequest.FromString(request.SerializeToString())
+
+    graph = saved_model_pb2.SavedModel.FromString(
+        (version / "saved_model.pb").read_bytes()
+    ).meta_graphs[0]
+    inputs = graph.signature_def[received.model_spec.signature_name].inputs
+    assert set(inputs) == set(received.inputs)
+    for name, tensor in received.inputs.items():
+        assert tensor.dtype == inputs[name].dtype
+        signature_shape = tf.TensorShape(inputs[name].tensor_shape)
+        assert signature_shape.is_compatible_with(tensor.tensor_shape)
+
+
+def test_versions_count_up_and_appear_whole(tiny_model, version):
+    served = version.parent
+    assert version.name == "1"
+    assert pusher(tiny_model, served.parent) == version
+    tiny_model.keras_path.touch()
+    assert pusher(tiny_model, served.parent).name == "2"
+    left_over = [path for path in served.parent.iterdir() if path.name != "resnet20"]
+    assert left_over == []
+
+
+def test_local_classifier(version, validation, tmp_path):
+    run = version.parents[2]
+    classify = load_classifier(run)
+    photo = tmp_path / "a photo's näme.jpg"
+    photo.write_bytes(validation[0][0])
+    answer = classify(photo)
+    assert len(answer) == 5
+    assert answer == sorted(answer, key=lambda pair: -pair[1])
+    note = tmp_path / "note.jpg"
+    note.write_text("no image")
+    with pytest.raises(UserError, match="is not a JPEG, PNG, GIF or BMP image"):
+        classify(note)
+    with pytest.raises(UserError, match="cannot be read"):
+        classify(tmp_path / "missing.jpg")
+    with pytest.raises(UserError, match="holds no exported model"):
+        load_classifier(tmp_path)
