@@ -26,6 +26,8 @@ class RunConfig:
         seed: Decides initial weights, order and augmentation.
         weights: Where the initial weights come from; empty for random ones.
         validation_share: Held-out share where the data has no validation split.
+        max_bad_share: Share of unreadable images above which the run stops.
+        examples_dir: Where the records lie; empty for the run's own folder.
     """
 
     data: str
@@ -34,6 +36,8 @@ class RunConfig:
     seed: int = 0
     weights: str = ""
     validation_share: float = 0.1
+    max_bad_share: float = 0.01
+    examples_dir: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the values as JSON has them."""
@@ -87,6 +91,24 @@ class Run:
         """The exported models, `<name>/<version>/`."""
         return self.directory / "serving"
 
+    def write_config(self, config: RunConfig) -> None:
+        """Makes the folder that of the run that `config` asks for.
+
+        Raises:
+            UserError: If the folder cannot be written.
+        """
+        if self.config_path.exists():
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(config.to_json(), indent=2)
+            files.write_text(self.config_path, text + "\n")
+        except PermissionError as error:
+            raise UserError(
+                f"--output_dir={self.directory} cannot be written ({error.strerror}); "
+                "give another folder"
+            ) from error
+
     def read_config(self) -> RunConfig:
         """Returns the configuration of the run in this folder.
 
@@ -109,10 +131,12 @@ class Run:
 
 
 def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> Run:
-    """Starts a run in a new folder, or goes on with the same run in its folder.
+    """Checks that a run may go to a folder: a new one, or its own.
+
+    Nothing is written; `Run.write_config` makes the folder the run's.
 
     Args:
-        directory: The run's folder; made if it does not exist.
+        directory: The run's folder.
         config: What is asked for.
         overwrite: Whether to remove a run that is there.
 
@@ -120,30 +144,24 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
         The run.
 
     Raises:
-        UserError: If the folder holds another run or other files, or cannot be made.
+        UserError: If the folder holds another run or other files.
     """
     run = Run(directory)
     if directory.is_file():
         raise UserError(f"--output_dir={directory} is a file; give a folder")
-    is_used = directory.is_dir() and any(directory.iterdir())
-    if is_used and not run.config_path.exists():
+    if run.config_path.exists():
+        if overwrite:
+            shutil.rmtree(directory)
+        else:
+            _check_same(run, config)
+        return run
+    # A run that was stopped before it was recorded may have left examples.
+    expected = {run.examples_dir.name, f"{run.examples_dir.name}.partial"}
+    if directory.exists() and {path.name for path in directory.iterdir()} - expected:
         raise UserError(
             f"--output_dir={directory} has files in it that are not a run's; give an "
             "empty or new folder"
         )
-    if is_used and overwrite:
-        shutil.rmtree(directory)
-    elif is_used:
-        _check_same(run, config)
-        return run
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        files.write_text(run.config_path, json.dumps(config.to_json(), indent=2) + "\n")
-    except PermissionError as error:
-        raise UserError(
-            f"--output_dir={directory} cannot be written ({error.strerror}); give "
-            "another folder"
-        ) from error
     return run
 
 
@@ -178,9 +196,7 @@ def request(
     settings: list[str],
     hyperparameters: str = "",
     epochs: int | None = None,
-    seed: int = 0,
-    weights: str = "",
-    validation_share: float = 0.1,
+    **others: Any,
 ) -> RunConfig:
     """Puts together what a command's flags ask for.
 
@@ -195,9 +211,7 @@ def request(
         hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
             before `model`.
         epochs: The recipe's epochs, None to leave them.
-        seed: See `RunConfig`.
-        weights: See `RunConfig`.
-        validation_share: See `RunConfig`.
+        **others: The other values of `RunConfig`.
 
     Raises:
         UserError: If a name is not in its table or a value does not fit.
@@ -226,14 +240,7 @@ def request(
     ):
         if name not in table:
             raise unknown(kind, name, table)
-    return RunConfig(
-        data=data,
-        network=network,
-        recipe=chosen,
-        seed=seed,
-        weights=weights,
-        validation_share=validation_share,
-    )
+    return RunConfig(data=data, network=network, recipe=chosen, **others)
 
 
 def _read_hyperparameters(path: str) -> dict[str, Any]:

@@ -94,15 +94,18 @@ def main(arguments: list[str]) -> None:
             seed=_SEED.value,
             weights=_WEIGHTS.value,
             validation_share=_VALIDATION_SHARE.value,
+            max_bad_share=_MAX_BAD_SHARE.value,
+            examples_dir=_EXAMPLES_DIR.value,
         )
         run = open_run(output_dir, config, overwrite=_OVERWRITE.value)
 
     examples = example_gen(
         config.data,
-        Path(_EXAMPLES_DIR.value or run.examples_dir),
+        Path(config.examples_dir or run.examples_dir),
         validation_share=config.validation_share,
-        max_bad_share=_MAX_BAD_SHARE.value,
+        max_bad_share=config.max_bad_share,
     )
+    run.write_config(config)
     print_skipped(examples, console)
     model = trainer(
         examples,

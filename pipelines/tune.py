@@ -99,6 +99,7 @@ def main(arguments: list[str]) -> None:
         validation_share=config.validation_share,
         max_bad_share=_MAX_BAD_SHARE.value,
     )
+    run.write_config(config)
     print_skipped(examples, console)
     best = tuner(
         examples,

@@ -133,6 +133,13 @@ def test_manifest_says_what_is_there(folder, tmp_path):
         assert len(read(examples, split)) == count
 
 
+def test_records_are_in_the_order_of_their_hashes(folder, tmp_path):
+    examples = ingest(folder, tmp_path / "out", shard_bytes=1000)
+    for split in examples.counts:
+        hashes = [value(features, "image/sha256") for features in read(examples, split)]
+        assert hashes == sorted(hashes)
+
+
 def test_records_are_shuffled(folder, tmp_path):
     labels = [
         value(features, "image/class/label")
@@ -184,7 +191,9 @@ def test_same_data_gives_the_same_bytes_whatever_the_listing_order(
 @pytest.mark.parametrize("root", [".", "photos/train"])
 def test_archive_gives_the_same_shards_as_its_folder(folder, tmp_path, root):
     with tarfile.open(tmp_path / "photos.tar.gz", "w:gz") as archive:
-        archive.add(folder, root)
+        # In another order, too.
+        for path in sorted(folder.glob("*/*"), reverse=True):
+            archive.add(path, os.path.join(root, path.relative_to(folder)))
     packed = ingest(tmp_path / "photos.tar.gz", tmp_path / "packed")
     assert contents(packed) == contents(ingest(folder, tmp_path / "plain"))
 

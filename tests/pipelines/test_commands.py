@@ -1,0 +1,168 @@
+"""The commands as a user runs them, on a folder of real JPEG files."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pipelines.data import drawings
+
+CLASSES = ("circle", "it's a star", "crème brûlée")
+TRAIN = (
+    "pipelines.train_imagenet",
+    "--set=image_size=16",
+    "--set=batch_size=16",
+    "--set=model.blocks_per_stage=1,1,1",
+    "--set=learning_rate=0.02",
+    "--max_bad_share=0.05",
+)
+
+
+def _run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+        **options,
+    )
+
+
+def _errors(result):
+    """Standard error without the lines that TensorFlow's C++ writes when it starts."""
+    return [
+        line
+        for line in result.stderr.splitlines()
+        if "0000 00:00" not in line and "InitializeLog" not in line
+    ]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Sixty drawings in three folders with awkward names, and a truncated one."""
+    root = tmp_path_factory.mktemp("photos here")
+    for index, drawing in enumerate(drawings.draw(60, seed=1)):
+        folder = root / CLASSES[index % 3]
+        folder.mkdir(exist_ok=True)
+        (folder / f'no. {index} "é".jpg').write_bytes(drawing.image)
+    (root / CLASSES[0] / "half.jpg").write_bytes(drawing.image[:400])
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory):
+    """A finished run of two epochs, and what the command printed."""
+    run = tmp_path_factory.mktemp("runs") / "photos"
+    result = _run(*TRAIN, f"--data={photos}", "--epochs=2", f"--output_dir={run}")
+    assert result.returncode == 0, result.stderr
+    return run, result
+
+
+def test_whole_way(finished):
+    run, result = finished
+    assert "skipped 1 of 61 images" in result.stdout
+    assert "half.jpg" in result.stdout
+    assert result.stdout.count("epoch") >= 2
+    for label in ("top-1 error", "top-5 error", "images/s", "SavedModel"):
+        assert label in result.stdout
+    for name in (
+        "run.json",
+        "examples/examples.json",
+        "model/model.keras",
+        "model/history.csv",
+        "model/curves.png",
+        "evaluation.json",
+        "serving/resnet20/1/saved_model.pb",
+    ):
+        assert (run / name).is_file()
+    assert list((run / "model" / "tensorboard").rglob("events.out.tfevents*"))
+    assert not list(run.rglob("*partial*"))
+    with (run / "model" / "history.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["0", "1"]
+
+
+def test_again_changes_nothing(finished, photos):
+    run, first = finished
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    again = _run(*TRAIN, f"--data={photos}", "--epochs=2", f"--output_dir={run}")
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+    assert first.stdout.splitlines()[-3:] == again.stdout.splitlines()[-3:]
+
+
+def test_another_run_in_the_same_folder(finished, photos):
+    run, _ = finished
+    result = _run(*TRAIN, f"--data={photos}", "--epochs=3", f"--output_dir={run}")
+    assert result.returncode == 2
+    (line,) = _errors(result)
+    assert "recipe.epochs is 2 there, 3 now" in line
+    assert "--resume" in line and "--overwrite" in line
+    resumed = _run("pipelines.train_imagenet", "--resume", f"--output_dir={run}")
+    assert resumed.returncode == 0, resumed.stderr
+
+
+def test_predict(finished, photos, tmp_path):
+    run, _ = finished
+    images = sorted((photos / CLASSES[2]).iterdir())[:2]
+    note = tmp_path / "note.jpg"
+    note.write_text("no image")
+    result = _run("pipelines.predict", f"--model={run}", *images, note)
+    assert result.returncode == 1
+    (line,) = _errors(result)
+    assert line == f"{note}: is not a JPEG, PNG, GIF or BMP image"
+    lines = result.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("  ")] == list(
+        map(str, images)
+    )
+    named = {line.split(maxsplit=1)[1] for line in lines if line.startswith("  ")}
+    assert named == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--data=no/such/folder",), "no/such/folder"),
+        (("--model=resnet-50",), "did you mean 'resnet50'"),
+        (("photos/",), "write --data=photos/"),
+    ],
+)
+def test_bad_flags_leave_nothing(arguments, sentence, tmp_path):
+    run = tmp_path / "run"
+    result = _run("pipelines.train_imagenet", f"--output_dir={run}", *arguments)
+    assert result.returncode == 2
+    (line,) = _errors(result)
+    assert line.startswith("error: ") and sentence in line
+    assert not run.exists() or not list(run.iterdir())
+
+
+def test_interrupted_run_goes_on(photos, tmp_path):
+    """Ctrl-C ends cleanly after an epoch; the same command finishes the run."""
+    run = tmp_path / "run"
+    command = [*TRAIN, f"--data={photos}", "--epochs=40", f"--output_dir={run}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    checkpoints = run / "model" / "checkpoints"
+    deadline = time.monotonic() + 300
+    while not list(checkpoints.glob("epoch-*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("interrupted: the same command goes on")
+    assert not (run / "model" / "model.keras").exists()
+    again = _run(*command)
+    assert again.returncode == 0, again.stderr
+    assert "going on after epoch" in again.stdout
+    with (run / "model" / "history.csv").open(newline="") as file:
+        epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
+    assert epochs == list(range(40))
