@@ -16,6 +16,8 @@ VERSION = re.search(
 
 REQUIRES = [
     "absl-py",
+    # TFDS downloads with it and does not declare it.
+    "importlib_resources",
     "keras>=3.15,<4",
     "keras-tuner>=1.4.8",
     "matplotlib",

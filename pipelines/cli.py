@@ -4,9 +4,17 @@ import errno
 import sys
 from collections.abc import Callable
 
-from absl import app, logging
+from absl import app, flags, logging
 
+from pipelines import environment
 from pipelines.errors import UserError
+
+_CPU_SETTINGS = flags.DEFINE_enum(
+    "cpu_settings",
+    "fast",
+    ["fast", "leave"],
+    "Environment variables for TensorFlow on CPUs: measured ones, or leave them alone.",
+)
 
 USER_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
@@ -14,6 +22,9 @@ INTERRUPTED_STATUS = 130
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs a command's `main` with its flags parsed, and turns bad ends into sentences.
+
+    TensorFlow reads its environment once, when it is imported. The environment is set
+    here, so `main` and nothing before it imports what imports TensorFlow.
 
     Exit status: 0 when done, 2 for what the user can mend, 130 after Ctrl-C.
 
@@ -28,9 +39,20 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(lambda argv: _guarded(main, argv[1:]))
 
 
+def refuse(arguments: list[str]) -> None:
+    """Refuses arguments that are not flags, which are forgotten flags.
+
+    Raises:
+        UserError: If there is one.
+    """
+    if arguments:
+        raise UserError(f"{arguments[0]!r} is not a flag; write --data={arguments[0]}")
+
+
 def _guarded(main: Callable[[list[str]], None], arguments: list[str]) -> None:
     # TensorFlow's own reports of progress go through absl too.
     logging.set_verbosity(logging.ERROR)
+    environment.prepare(_CPU_SETTINGS.value)
     try:
         main(arguments)
     except UserError as error:

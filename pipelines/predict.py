@@ -8,26 +8,19 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli, environment
+from pipelines import cli
 from pipelines.errors import UserError
 
 _MODEL = flags.DEFINE_string(
     "model", "runs/demo", "A run's folder, or that of one exported version."
 )
-_CPU_SETTINGS = flags.DEFINE_enum(
-    "cpu_settings",
-    "fast",
-    ["fast", "leave"],
-    "Environment variables for TensorFlow on CPUs: measured ones, or leave them alone.",
-)
+flags.adopt_module_key_flags(cli)
 
 
 def main(arguments: list[str]) -> None:
     """Prints the five best classes of every image, and exits with 1 if one failed."""
     if not arguments:
         raise UserError("no images given; name one or more JPEG or PNG files")
-    # TensorFlow reads the environment once, when it is imported.
-    environment.prepare(_CPU_SETTINGS.value)
     from pipelines.serving.local import load_classifier
 
     classify = load_classifier(Path(_MODEL.value))

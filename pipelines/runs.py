@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,11 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
         else:
             _check_same(run, config)
         return run
-    # A run that was stopped before it was recorded may have left examples.
-    expected = {run.examples_dir.name, f"{run.examples_dir.name}.partial"}
-    if directory.exists() and {path.name for path in directory.iterdir()} - expected:
+    # A run that was stopped before it was recorded may have left these.
+    own = re.compile(rf"{run.examples_dir.name}(\.partial)?|\.partial-.*")
+    if directory.exists() and not all(
+        own.fullmatch(path.name) for path in directory.iterdir()
+    ):
         raise UserError(
             f"--output_dir={directory} has files in it that are not a run's; give an "
             "empty or new folder"

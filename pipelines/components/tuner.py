@@ -1,0 +1,190 @@
+"""Tuner: examples and a search space in, the best hyperparameters out."""
+
+import csv
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+import keras_resnet
+from keras_resnet.analysis import cost
+from pipelines import files
+from pipelines.artifacts import Examples, TrainedModel
+from pipelines.components.trainer import trainer
+from pipelines.errors import UserError
+from pipelines.runs import RunConfig, open_run
+from pipelines.training import recipes
+from pipelines.tuning.search import Trial, search
+from pipelines.tuning.space import SearchSpace
+
+DEFAULT_SPACE = SearchSpace()
+"""What is searched where nothing else is said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hyperparameters:
+    """The outcome of a search.
+
+    Args:
+        path: The best trial's values, a file for `--hyperparameters`.
+        trials: All trials, best first.
+    """
+
+    path: Path
+    trials: tuple[Trial, ...]
+
+
+def tuner(
+    examples: Examples,
+    directory: Path,
+    *,
+    base: RunConfig,
+    space: SearchSpace = DEFAULT_SPACE,
+    trials: int = 8,
+    strategy: tf.distribute.Strategy | None = None,
+    console: Console | None = None,
+) -> Hyperparameters:
+    """Looks for the depth, shortcut option and learning rate of least error.
+
+    Every trial is trained by `trainer` in a run's folder of its own. A trial that was
+    finished there is not trained again and one that was interrupted is gone on with,
+    so the search can be killed at any time and called again, also with more trials.
+
+    Args:
+        examples: What to train on, and with the split `"validation"`, to compare on.
+        directory: Gets `trials/<number>/`, KerasTuner's record `keras_tuner/` and, in
+            the end, `best.json`.
+        base: What every trial starts from, with the epochs of a trial.
+        space: What is varied.
+        trials: Number of trials.
+        strategy: Where steps run. Defaults to the one device.
+        console: Where to show progress. Defaults to standard output.
+
+    Returns:
+        The best hyperparameters and the trials. `best.json` leaves the epochs to the
+        recipe, since those of a search are few.
+
+    Raises:
+        UserError: If a trial cannot be trained, its folder holds a different one, or
+            the loss stopped being a number in every trial.
+
+    Example:
+
+    >>> best = tuner(examples, Path("runs/tune"), base=config, trials=20)
+    >>> best.trials[0].config.network.shortcut
+    'B'
+    """
+    console = console or Console()
+
+    def run_trial(number: int, config: RunConfig) -> Trial:
+        run = open_run(directory / "trials" / f"{number:03}", config)
+        run.write_config(config)
+        if not _is_finished(run.model_dir):
+            console.print(
+                f"trial {number}/{trials}: {config.network.depth} layers, shortcut "
+                f"{config.network.shortcut}, learning rate "
+                f"{config.recipe.learning_rate:g}",
+                style="bold",
+                highlight=False,
+            )
+            _train(examples, run.model_dir, config, strategy, console)
+        return _measure(examples, run.model_dir, config, number)
+
+    found = search(base, space, trials, directory / "keras_tuner", run_trial)
+    best = found[0]
+    if math.isinf(best.top1_error):
+        raise UserError(
+            f"the loss stopped being a number in all {trials} trials; give a lower "
+            "--set=learning_rate=RATE, around which the search looks, and --overwrite"
+        )
+    path = directory / "best.json"
+    files.write_text(path, json.dumps(_chosen(best.config), indent=2) + "\n")
+    return Hyperparameters(path, tuple(found))
+
+
+def _is_finished(directory: Path) -> bool:
+    return TrainedModel.is_in(directory) or _diverged(_history(directory))
+
+
+def _train(
+    examples: Examples,
+    directory: Path,
+    config: RunConfig,
+    strategy: tf.distribute.Strategy | None,
+    console: Console,
+) -> None:
+    # Keras holds on to what earlier trials built.
+    keras.backend.clear_session()
+    try:
+        trainer(
+            examples,
+            directory,
+            network=config.network,
+            recipe=config.recipe,
+            seed=config.seed,
+            weights=config.weights,
+            strategy=strategy,
+            console=console,
+        )
+    except UserError:
+        # Too high a learning rate is a result here.
+        if not _diverged(_history(directory)):
+            raise
+        console.print("the loss is no longer a number", style="yellow")
+
+
+def _measure(
+    examples: Examples, directory: Path, config: RunConfig, number: int
+) -> Trial:
+    epochs = _history(directory)
+    diverged = _diverged(epochs)
+    size = config.network.input_size
+    network = dataclasses.replace(config.network, classes=len(examples.classes))
+    model = keras_resnet.build(network, input_shape=(size, size, 3))
+    return Trial(
+        number=number,
+        config=config,
+        top1_error=math.inf if diverged else 1 - float(epochs[-1]["val_top1"]),
+        parameters=cost(model).parameters,
+        seconds=sum(float(epoch["seconds"]) for epoch in epochs),
+    )
+
+
+def _history(directory: Path) -> list[dict[str, str]]:
+    path = directory / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _diverged(epochs: list[dict[str, str]]) -> bool:
+    return bool(epochs) and not math.isfinite(float(epochs[-1]["loss"]))
+
+
+def _chosen(config: RunConfig) -> dict[str, Any]:
+    network = keras_resnet.NETWORKS[config.network.name]
+    recipe = recipes.find(config.recipe.name)
+    return {
+        "model": network.name,
+        "base_recipe": recipe.name,
+        "network": _changes(config.network, network, {"blocks_per_stage", "shortcut"}),
+        "recipe": _changes(
+            dataclasses.replace(config.recipe, epochs=recipe.epochs),
+            recipe,
+            {"learning_rate"},
+        ),
+    }
+
+
+def _changes(value: Any, published: Any, always: set[str]) -> dict[str, Any]:
+    return {
+        name: here
+        for name, here in dataclasses.asdict(value).items()
+        if name in always or here != getattr(published, name)
+    }
