@@ -225,6 +225,7 @@ def pytorch(
 
 OURS = "ours"
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+NO_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 PYTORCH = ("torch", "transformers")
 
 
@@ -239,6 +240,10 @@ def _contestants(
         OURS: Contestant("keras_resnet", partial(ours, network)),
         "keras": Contestant(f"{keras_label}, defaults", train_keras),
         "keras_onednn": Contestant(f"{keras_label}, oneDNN", train_keras, ONEDNN),
+        # The defaults of a CPU without AVX512-VNNI.
+        "keras_no_onednn": Contestant(
+            f"{keras_label}, no oneDNN", train_keras, NO_ONEDNN
+        ),
         "torch": Contestant(
             "PyTorch",
             partial(pytorch, pytorch_model, "contiguous_format"),

@@ -31,7 +31,7 @@ class Examples:
 
     >>> examples = Examples.load(Path("runs/demo/examples"))
     >>> examples.counts
-    {'train': 6300, 'validation': 700}
+    {'train': 5400, 'validation': 600}
     """
 
     directory: Path

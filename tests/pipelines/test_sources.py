@@ -677,7 +677,7 @@ def test_embedded_drawings(data, count):
 
 def test_embedded_drawings_are_the_default():
     assert open_source("").fingerprint == open_source("drawings").fingerprint
-    assert open_source("drawings:7000").fingerprint == open_source("").fingerprint
+    assert open_source("drawings:6000").fingerprint == open_source("").fingerprint
     assert open_source("drawings:700").fingerprint != open_source("").fingerprint
 
 

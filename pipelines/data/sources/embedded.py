@@ -8,8 +8,6 @@ from pipelines.data import drawings
 from pipelines.data.sources.source import SourceImage
 from pipelines.errors import UserError
 
-_SEED = 0
-
 
 class Drawings:
     """Images drawn on the spot, see `pipelines.data.drawings`.
@@ -21,18 +19,21 @@ class Drawings:
         UserError: If it is not a number of images.
     """
 
-    def __init__(self, count: str = "7000"):
+    def __init__(self, count: str = str(drawings.DEFAULT_COUNT)):
         if not count.isdecimal() or int(count) < 1:
             raise UserError(
-                f"drawings:{count} does not say how many; write drawings:7000 or so"
+                f"drawings:{count} does not say how many; write drawings:"
+                f"{drawings.DEFAULT_COUNT} or so"
             )
         self._count = int(count)
         self.name = f"drawings-{self._count}"
-        key = f"{self._count} {_SEED} {inspect.getsource(drawings)}"
+        key = f"{self._count} {drawings.DEFAULT_SEED} {inspect.getsource(drawings)}"
         self.fingerprint = hashlib.sha256(key.encode()).hexdigest()
 
     def __iter__(self) -> Iterator[SourceImage]:
-        for class_name, image, name in drawings.draw(self._count, _SEED):
+        for class_name, image, name in drawings.draw(
+            self._count, drawings.DEFAULT_SEED
+        ):
             yield SourceImage(name, image, class_name, split=None)
 
     def class_order(self) -> None:
