@@ -71,13 +71,13 @@ def test_steps_are_pytorchs(nesterov):
 
     theirs = torch.nn.Parameter(torch.tensor(start))
     sgd = torch.optim.SGD(
-        [theirs], lr=0.0625, momentum=0.9, weight_decay=0.01, nesterov=nesterov
+        [theirs], lr=0.0625, momentum=0.875, weight_decay=0.03125, nesterov=nesterov
     )
     keras.config.set_floatx("float64")
     try:
         ours = keras.Variable(start, dtype="float64")
         optimizer = SGDWithL2(
-            learning_rate=0.0625, momentum=0.9, nesterov=nesterov, l2=0.01
+            learning_rate=0.0625, momentum=0.875, nesterov=nesterov, l2=0.03125
         )
         for gradient in gradients:
             theirs.grad = torch.tensor(gradient)
@@ -85,7 +85,7 @@ def test_steps_are_pytorchs(nesterov):
             optimizer.apply([keras.ops.convert_to_tensor(gradient)], [ours])
     finally:
         keras.config.set_floatx("float32")
-    # The rate is exact in float32, in which Keras keeps it.
+    # All constants are exact in float32, in which Keras keeps them.
     np.testing.assert_allclose(ours.numpy(), theirs.detach().numpy(), rtol=1e-12)
 
 
