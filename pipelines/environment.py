@@ -3,7 +3,7 @@
 import os
 
 CPU_SETTINGS = {
-    # 1.4x to 2.3x faster training than without; TensorFlow chooses it by itself only
+    # 1.4x to 2.1x faster training than without; TensorFlow chooses it by itself only
     # on CPUs with AVX512-VNNI. See docs/performance.md.
     "TF_ENABLE_ONEDNN_OPTS": "1",
 }
