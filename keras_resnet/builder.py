@@ -78,7 +78,8 @@ def build(
 
     if include_top:
         x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-        x = _classifier(classes or spec.classes, classifier_activation)(x)
+        classes = spec.classes if classes is None else classes
+        x = _classifier(classes, classifier_activation)(x)
     elif pooling is not None:
         x = _POOLING[pooling](name=f"{pooling}_pool")(x)
     _allow_recursion_through(spec)

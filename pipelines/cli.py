@@ -20,7 +20,7 @@ USER_ERROR_STATUS = 2
 INTERRUPTED_STATUS = 130
 
 
-def run(main: Callable[[list[str]], None]) -> None:
+def run(main: Callable[[list[str]], None], *, when_interrupted: str = "") -> None:
     """Runs a command's `main` with its flags parsed, and turns bad ends into sentences.
 
     TensorFlow reads its environment once, when it is imported. The environment is set
@@ -30,13 +30,14 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     Args:
         main: Takes the arguments that are not flags.
+        when_interrupted: What to tell after Ctrl-C and when the disk is full.
 
     Example:
 
     >>> if __name__ == "__main__":
     ...     cli.run(main)
     """
-    app.run(lambda argv: _guarded(main, argv[1:]))
+    app.run(lambda argv: _guarded(main, argv[1:], when_interrupted))
 
 
 def refuse(arguments: list[str]) -> None:
@@ -49,7 +50,9 @@ def refuse(arguments: list[str]) -> None:
         raise UserError(f"{arguments[0]!r} is not a flag; write --data={arguments[0]}")
 
 
-def _guarded(main: Callable[[list[str]], None], arguments: list[str]) -> None:
+def _guarded(
+    main: Callable[[list[str]], None], arguments: list[str], when_interrupted: str
+) -> None:
     # TensorFlow's own reports of progress go through absl too.
     logging.set_verbosity(logging.ERROR)
     environment.prepare(_CPU_SETTINGS.value)
@@ -58,17 +61,11 @@ def _guarded(main: Callable[[list[str]], None], arguments: list[str]) -> None:
     except UserError as error:
         _exit(f"error: {error}", USER_ERROR_STATUS)
     except KeyboardInterrupt:
-        _exit(
-            "interrupted: the same command goes on from the last finished epoch",
-            INTERRUPTED_STATUS,
-        )
+        _exit(f"interrupted{when_interrupted}", INTERRUPTED_STATUS)
     except Exception as error:
         if not is_disk_full(error):
             raise
-        _exit(
-            "error: the disk is full; make room, then run the same command again",
-            USER_ERROR_STATUS,
-        )
+        _exit(f"error: the disk is full{when_interrupted}", USER_ERROR_STATUS)
 
 
 def is_disk_full(error: BaseException) -> bool:

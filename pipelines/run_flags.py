@@ -44,9 +44,16 @@ REPLICAS = flags.DEFINE_integer(
     "replicas", 0, "GPUs, or logical CPU devices, to train on; 0 takes all GPUs.", 0
 )
 RESUME = flags.DEFINE_bool(
-    "resume", False, "Go on with what is in --output_dir as it was started."
+    "resume",
+    False,
+    "Go on with what is in --output_dir as it was started, whatever the other flags.",
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output_dir.")
+
+GOES_ON = (
+    "; the same command, without --overwrite, goes on from the last finished epoch"
+)
+"""What an interrupted command tells."""
 
 
 def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
@@ -58,6 +65,7 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
     Raises:
         UserError: If a value is wrong, or the folder is not free for this run.
     """
+    from pipelines.data.sources import open_source
     from pipelines.runs import Run, open_run, request
 
     output_dir = Path(OUTPUT_DIR.value)
@@ -75,4 +83,9 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
         max_bad_share=MAX_BAD_SHARE.value,
         **others,
     )
-    return open_run(output_dir, config, overwrite=OVERWRITE.value), config
+    run = open_run(output_dir, config, overwrite=OVERWRITE.value)
+    if OVERWRITE.value:
+        # What is there goes only for data that can be read.
+        open_source(config.data)
+        run.remove()
+    return run, config

@@ -83,6 +83,11 @@ class Run:
         return self.directory / "model"
 
     @property
+    def trials_dir(self) -> Path:
+        """The runs of a search's trials."""
+        return self.directory / "trials"
+
+    @property
     def evaluation_path(self) -> Path:
         """The evaluation's metrics as JSON."""
         return self.directory / "evaluation.json"
@@ -92,13 +97,23 @@ class Run:
         """The exported models, `<name>/<version>/`."""
         return self.directory / "serving"
 
+    def has_begun(self) -> bool:
+        """Tells whether training has begun; until then a change loses nothing."""
+        return self.model_dir.exists() or self.trials_dir.exists()
+
+    def remove(self) -> None:
+        """Removes what a run or a search made, and nothing else."""
+        for path in self.directory.glob("*"):
+            if _OWN_NAMES.fullmatch(path.name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def write_config(self, config: RunConfig) -> None:
         """Makes the folder that of the run that `config` asks for.
 
         Raises:
             UserError: If the folder cannot be written.
         """
-        if self.config_path.exists():
+        if self.has_begun():
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -139,7 +154,7 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
     Args:
         directory: The run's folder.
         config: What is asked for.
-        overwrite: Whether to remove a run that is there.
+        overwrite: Whether another run may be there, which the caller will `remove`.
 
     Returns:
         The run.
@@ -150,22 +165,22 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
     run = Run(directory)
     if directory.is_file():
         raise UserError(f"--output_dir={directory} is a file; give a folder")
-    if run.config_path.exists():
-        if overwrite:
-            shutil.rmtree(directory)
-        else:
-            _check_same(run, config)
-        return run
-    # A run that was stopped before it was recorded may have left these.
-    own = re.compile(rf"{run.examples_dir.name}(\.partial)?|\.partial-.*")
-    if directory.exists() and not all(
-        own.fullmatch(path.name) for path in directory.iterdir()
+    if run.config_path.exists() and run.has_begun() and not overwrite:
+        _check_same(run, config)
+    elif directory.exists() and not all(
+        _OWN_NAMES.fullmatch(path.name) for path in directory.iterdir()
     ):
         raise UserError(
             f"--output_dir={directory} has files in it that are not a run's; give an "
             "empty or new folder"
         )
     return run
+
+
+_OWN_NAMES = re.compile(
+    r"run\.json|examples(\.partial)?|model|evaluation\.json|serving"
+    r"|trials|keras_tuner|best\.json|\.partial-.*"
+)
 
 
 def _check_same(run: Run, config: RunConfig) -> None:
@@ -247,16 +262,17 @@ def request(
 
 
 def _read_hyperparameters(path: str) -> dict[str, Any]:
+    kinds = {"model": str, "base_recipe": str, "network": dict, "recipe": dict}
     try:
         values = json.loads(Path(path).read_text())
-        if isinstance(values, dict):
+        if all(isinstance(values[name], kind) for name, kind in kinds.items()):
             return values
-    except FileNotFoundError:
+    except OSError as error:
         raise UserError(
-            f"--hyperparameters={path}: there is no such file; "
-            "`python -m pipelines.tune` writes one"
+            f"--hyperparameters={path} cannot be read ({error.strerror}); give the "
+            "best.json that `python -m pipelines.tune` wrote"
         ) from None
-    except ValueError:
+    except (ValueError, KeyError, TypeError):
         pass
     raise UserError(
         f"--hyperparameters={path} is not a file that `python -m pipelines.tune` wrote"

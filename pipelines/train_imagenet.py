@@ -9,6 +9,7 @@ from absl import flags
 from rich.console import Console
 
 from pipelines import cli, run_flags
+from pipelines.errors import UserError
 
 _HYPERPARAMETERS = flags.DEFINE_string(
     "hyperparameters", "", "A file of values, as python -m pipelines.tune writes it."
@@ -35,6 +36,12 @@ def main(arguments: list[str]) -> None:
 
     console = Console()
     strategy = make_strategy(run_flags.REPLICAS.value)
+    for name in ("model", "recipe"):
+        if _HYPERPARAMETERS.value and flags.FLAGS[name].present:
+            raise UserError(
+                f"--hyperparameters={_HYPERPARAMETERS.value} brings its own {name}; "
+                f"leave --{name} out"
+            )
     run, config = run_flags.open_requested_run(
         hyperparameters=_HYPERPARAMETERS.value,
         weights=_WEIGHTS.value,
@@ -64,4 +71,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, when_interrupted=run_flags.GOES_ON)

@@ -70,6 +70,8 @@ def training_command(config: "RunConfig", hyperparameters: Path) -> str:
     values = {
         "data": config.data,
         "validation_share": config.validation_share,
+        "max_bad_share": config.max_bad_share,
+        "examples_dir": hyperparameters.parent / "examples",
         "seed": config.seed,
         "hyperparameters": hyperparameters,
         "output_dir": f"{hyperparameters.parent}-best",
@@ -81,4 +83,4 @@ def training_command(config: "RunConfig", hyperparameters: Path) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, when_interrupted=run_flags.GOES_ON)

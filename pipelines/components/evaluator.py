@@ -20,7 +20,7 @@ def evaluator(
 ) -> Metrics:
     """Measures a trained model on a split and writes the metrics.
 
-    An evaluation that is already at `path` is read, not repeated.
+    An evaluation of this very model that is already at `path` is read, not repeated.
 
     Args:
         examples: What to evaluate on.
@@ -32,7 +32,7 @@ def evaluator(
     Returns:
         The metrics.
     """
-    if path.exists():
+    if path.exists() and path.stat().st_mtime >= model.keras_path.stat().st_mtime:
         values = json.loads(path.read_text())
         return Metrics(**{**values, "class_errors": tuple(values["class_errors"])})
     batches = evaluation_batches(examples, split, model.preprocessing, batch_size)

@@ -1,10 +1,10 @@
 """Trainer: examples and a recipe in, a trained model out."""
 
 import dataclasses
-import math
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
@@ -53,8 +53,8 @@ def trainer(
         The trained model.
 
     Raises:
-        UserError: If there are fewer images than one batch, the weights do not fit, or
-            the loss is no longer a number.
+        UserError: If there are fewer images than one batch, the replicas cannot share a
+            batch equally, the weights do not fit, or the network diverges.
     """
     if TrainedModel.is_in(directory):
         return TrainedModel.load(directory)
@@ -66,13 +66,21 @@ def trainer(
             f"{examples.counts['train']} training images do not fill one batch of "
             f"{recipe.batch_size}; give a smaller --set=batch_size=N or more images"
         )
+    replicas = strategy.num_replicas_in_sync
+    if recipe.batch_size % replicas:
+        raise UserError(
+            f"a batch of {recipe.batch_size} cannot be shared equally by {replicas} "
+            "replicas; give --set=batch_size=N with a multiple of that"
+        )
     preprocessing = recipe.preprocessing(network.input_size)
     network = dataclasses.replace(network, classes=len(examples.classes))
 
     keras.utils.set_random_seed(seed)
     size = preprocessing.size
     model = keras_resnet.build(network, input_shape=(size, size, 3))
-    if weights and not load_initial_weights(model, weights):
+    checkpoint = Checkpoint(directory / "checkpoints")
+    starts_afresh = weights and not checkpoint.exists()
+    if starts_afresh and not load_initial_weights(model, weights):
         console.print(f"new classifier for {network.classes} classes")
     with strategy.scope():
         trained = for_training(model, recipe.batch_norm)
@@ -86,7 +94,6 @@ def trainer(
                 ),
             ],
         )
-    checkpoint = Checkpoint(directory / "checkpoints")
     initial_epoch = checkpoint.restore(trained)
     if initial_epoch:
         console.print(f"going on after epoch {initial_epoch}")
@@ -125,7 +132,7 @@ def trainer(
         )
     finally:
         progress.close()
-    _check_loss(trained, recipe)
+    _check_finite(trained, recipe)
 
     model.set_weights(trained.get_weights())
     plot_curves(history_path, directory / "curves.png")
@@ -139,11 +146,14 @@ def trainer(
     return result
 
 
-def _check_loss(trained: keras.Model, recipe: Recipe) -> None:
-    history = trained.history.history.get("loss", [])
-    if history and not math.isfinite(history[-1]):
-        raise UserError(
-            "the loss is no longer a number with "
-            f"learning_rate={recipe.learning_rate}; the last checkpoint is kept; start "
-            "again with a lower --set=learning_rate=RATE and --overwrite"
-        )
+def _check_finite(trained: keras.Model, recipe: Recipe) -> None:
+    last_losses = trained.history.history.get("loss", [])[-1:]
+    if all(
+        np.isfinite(values).all() for values in [last_losses, *trained.get_weights()]
+    ):
+        return
+    raise UserError(
+        "the loss is no longer a number with "
+        f"learning_rate={recipe.learning_rate}; the last checkpoint is kept; start "
+        "again with a lower --set=learning_rate=RATE and --overwrite"
+    )

@@ -46,8 +46,8 @@ def evaluate(model: keras.Model, batches: tf.data.Dataset) -> Metrics:
         probabilities = predict(images).numpy().astype(np.float64)
         batch_labels = batch_labels.numpy()
         own = np.take_along_axis(probabilities, batch_labels[:, None], axis=1)
-        # A tie counts against the network.
-        ranks.append((probabilities >= own).sum(axis=1) - 1)
+        # A tie counts against the network, and so does what is not a number.
+        ranks.append((~(probabilities < own)).sum(axis=1) - 1)
         losses.append(-np.log(np.maximum(own[:, 0], 1e-7)))
         labels.append(batch_labels)
     seconds = time.perf_counter() - begin

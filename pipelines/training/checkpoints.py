@@ -31,6 +31,10 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.directory = directory
 
+    def exists(self) -> bool:
+        """Tells whether there is a state to restore."""
+        return bool(self._states())
+
     def restore(self, model: keras.Model) -> int:
         """Loads the newest state into a compiled model.
 

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import itertools
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -70,6 +71,13 @@ class Recipe:
                 raise ValueError(
                     f"{field!r} must not be negative, got {getattr(self, field)}"
                 )
+        if self.momentum >= 1:
+            raise ValueError(f"'momentum' must be below 1, got {self.momentum}")
+        rising = all(a < b for a, b in itertools.pairwise((0, *self.drops, 1)))
+        if not rising:
+            raise ValueError(
+                f"'drops' must rise and lie between 0 and 1, got {self.drops}"
+            )
         if self.resize_ratio < 1:
             raise ValueError(
                 f"'resize_ratio' must be at least 1, got {self.resize_ratio}: the crop "
@@ -157,6 +165,9 @@ def find(name: str) -> Recipe:
 
 Value = typing.TypeVar("Value")
 
+# The table, and the data, say these.
+_GIVEN = ("name", "source", "classes")
+
 
 def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
     """Returns a frozen dataclass with some fields changed.
@@ -175,6 +186,8 @@ def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
     0.1
     """
     types = typing.get_type_hints(type(value))
+    for name in _GIVEN:
+        types.pop(name, None)
     changes = {}
     for name, setting in settings.items():
         if name not in types:

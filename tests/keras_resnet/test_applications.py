@@ -96,6 +96,7 @@ def test_input_tensor_and_name():
         ({"weights": "no/such.weights.h5"}, "there is no file 'no/such.weights.h5'"),
         ({"pooling": "sum", "include_top": False}, "`pooling` must be"),
         ({"classes": -1}, "`classes` must be a positive integer"),
+        ({"classes": 0}, "`classes` must be a positive integer"),
         ({"input_shape": (32, 32)}, "`input_shape` must be"),
         ({"input_shape": (0, 32, 3)}, "`input_shape` must be"),
     ],

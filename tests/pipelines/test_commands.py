@@ -158,7 +158,7 @@ def test_interrupted_run_goes_on(photos, tmp_path):
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("interrupted: the same command goes on")
+    assert errors.splitlines()[-1].startswith("interrupted; the same command,")
     assert not (run / "model" / "model.keras").exists()
     again = _run(*command)
     assert again.returncode == 0, again.stderr

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipelines.errors import UserError
 from pipelines.training.optimizers import SGDWithL2, make_optimizer
 from pipelines.training.recipes import RECIPES
 from pipelines.training.schedules import SCHEDULES
@@ -102,3 +103,9 @@ def test_rate_change_is_caffes():
         velocity = 0.9 * velocity - rate
         weight += velocity
         assert float(ours.numpy()[0]) == pytest.approx(weight, rel=1e-5)
+
+
+def test_too_short_a_run_for_its_schedule():
+    recipe = RECIPES["he2015_cifar_110"]
+    with pytest.raises(UserError, match="702 steps are too few"):
+        make_optimizer(recipe, total_steps=702)

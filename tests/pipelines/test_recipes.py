@@ -6,7 +6,7 @@ import pytest
 
 import keras_resnet
 from pipelines.errors import UserError
-from pipelines.runs import RunConfig, request
+from pipelines.runs import Run, RunConfig, open_run, request
 from pipelines.training import recipes
 
 ARGUMENTS = {
@@ -65,6 +65,10 @@ def test_command_line_values_get_their_types():
         ({"settings": ["batch_norm=global"]}, "no kind of batch-norm statistics"),
         ({"settings": ["batch_size=0"]}, "'batch_size' must be positive"),
         ({"settings": ["learning_rate=-1"]}, "'learning_rate' must be positive"),
+        ({"settings": ["momentum=9"]}, "'momentum' must be below 1"),
+        ({"settings": ["drops=0.9,0.1"]}, "'drops' must rise"),
+        ({"settings": ["model.name=../../x"]}, "no model value is called 'name'"),
+        ({"settings": ["model.classes=3"]}, "no model value is called 'classes'"),
         ({"settings": ["resize_ratio=0.5"]}, "'resize_ratio' must be at least 1"),
     ],
 )
@@ -77,3 +81,36 @@ def test_refuses_in_a_sentence(change, sentence):
 def test_configurations_survive_json(name):
     config = request(**{**ARGUMENTS, "recipe": name})
     assert RunConfig.from_json(config.to_json()) == config
+
+
+def test_a_folder_is_no_hyperparameters(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        request(**ARGUMENTS, hyperparameters=str(tmp_path))
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A run that has begun to train."""
+    run = Run(tmp_path / "run")
+    run.write_config(request(**ARGUMENTS))
+    run.model_dir.mkdir()
+    return run
+
+
+def test_only_a_run_that_has_begun_is_kept_from_another(begun):
+    other = request(**{**ARGUMENTS, "epochs": 99})
+    with pytest.raises(UserError, match="recipe.epochs is 6 there, 99 now"):
+        open_run(begun.directory, other)
+    begun.model_dir.rmdir()
+    open_run(begun.directory, other).write_config(other)
+    assert begun.read_config() == other
+
+
+def test_overwriting_removes_what_is_the_runs_and_nothing_else(begun):
+    config = request(**{**ARGUMENTS, "epochs": 99})
+    thesis = begun.directory / "thesis.tex"
+    thesis.write_text("mine")
+    with pytest.raises(UserError, match="not a run's"):
+        open_run(begun.directory, config, overwrite=True)
+    begun.remove()
+    assert list(begun.directory.iterdir()) == [thesis]

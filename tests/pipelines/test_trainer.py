@@ -153,6 +153,12 @@ def test_new_classifier_for_other_classes(tiny_model, drawings, train, tmp_path)
 @pytest.mark.parametrize(
     ("change", "arguments", "sentence"),
     [
+        (
+            {"batch_size": 31},
+            {"strategy": make_strategy(replicas=2)},
+            "31 cannot be shared equally by 2",
+        ),
+        ({"schedule": "steps", "drops": (0.01, 0.02)}, {}, "steps are too few"),
         ({"batch_size": 1000}, {}, "do not fill one batch of 1000"),
         ({}, {"weights": "no/such/run"}, "there is no file no/such/run"),
         ({"learning_rate": 1e30}, {}, "the loss is no longer a number"),

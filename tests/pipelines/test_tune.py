@@ -227,21 +227,34 @@ def test_too_few_images_is_said_once(examples, tmp_path):
 
 
 def test_a_folder_of_another_search_is_refused(tmp_path):
-    open_run(tmp_path / "search", base()).write_config(base())
+    search = open_run(tmp_path / "search", base())
+    search.write_config(base())
+    search.trials_dir.mkdir()
     with pytest.raises(
         UserError, match="recipe.epochs is 1 there, 2 now.*--overwrite.*--output_dir"
     ):
         open_run(tmp_path / "search", base(epochs=2))
 
 
+def _written(**values):
+    names = {
+        "model": "resnet20",
+        "base_recipe": "onecycle",
+        "network": {},
+        "recipe": {},
+    }
+    return json.dumps({**names, **values})
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "best.json: there is no such file; `python -m pipelines.tune` writes"),
+        (None, "best.json cannot be read .*`python -m pipelines.tune` wrote"),
         ('{"model": "resn', "is not a file that `python -m pipelines.tune` wrote"),
         ("[1, 2]", "is not a file that `python -m pipelines.tune` wrote"),
-        ('{"recipe": {"speed": 1}}', "no recipe value is called 'speed'"),
-        ('{"network": {"shortcut": "Q"}}', "`shortcut` must be one of"),
+        ('{"network": [1]}', "is not a file that `python -m pipelines.tune` wrote"),
+        (_written(recipe={"speed": 1}), "no recipe value is called 'speed'"),
+        (_written(network={"shortcut": "Q"}), "`shortcut` must be one of"),
     ],
 )
 def test_refuses_a_bad_hyperparameters_file(tmp_path, content, sentence):
@@ -265,6 +278,8 @@ def test_the_command_prints_the_command_to_train_with(tmp_path):
     assert set(printed[3:]) == {
         "--data=drawings:200",
         "--validation_share=0.1",
+        "--max_bad_share=0.01",
+        f"--examples_dir={output_dir / 'examples'}",
         "--seed=0",
         f"--hyperparameters={output_dir / 'best.json'}",
         f"--output_dir={output_dir}-best",
