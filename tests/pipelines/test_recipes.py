@@ -1,10 +1,12 @@
 """Recipes as values, changed from the command line."""
 
 import dataclasses
+import os
 
 import pytest
 
 import keras_resnet
+from pipelines import environment
 from pipelines.errors import UserError
 from pipelines.runs import Run, RunConfig, open_run, request
 from pipelines.training import recipes
@@ -114,3 +116,16 @@ def test_overwriting_removes_what_is_the_runs_and_nothing_else(begun):
         open_run(begun.directory, config, overwrite=True)
     begun.remove()
     assert list(begun.directory.iterdir()) == [thesis]
+
+
+@pytest.mark.parametrize(
+    ("settings", "before", "after"),
+    [("fast", None, "1"), ("fast", "0", "0"), ("leave", None, None)],
+)
+def test_cpu_settings_leave_what_is_set(settings, before, after, monkeypatch):
+    name = "TF_ENABLE_ONEDNN_OPTS"
+    monkeypatch.setenv(name, before or "")
+    if before is None:
+        monkeypatch.delenv(name)
+    environment.prepare(settings)
+    assert os.environ.get(name) == after

@@ -89,26 +89,15 @@ def test_replicas_and_their_statistics(train, tmp_path):
 def test_goes_on_after_the_last_finished_epoch(tiny_model, drawings, train, tmp_path):
     """A run that is interrupted in its second epoch ends with the same weights."""
 
-    class Interrupt(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.model.optimizer.iterations > drawings.counts["train"] // 32 + 1:
-                raise KeyboardInterrupt
+    steps_per_epoch = drawings.counts["train"] // 32
+
+    def interrupt(callback, batch, logs=None):
+        if callback.model.optimizer.iterations > steps_per_epoch + 1:
+            raise KeyboardInterrupt
 
     directory = tmp_path / "model"
-    original = Checkpoint.set_model
     with pytest.MonkeyPatch.context() as patch:
-
-        def set_model(self, model):
-            original(self, model)
-            interrupt.set_model(model)
-
-        interrupt = Interrupt()
-        patch.setattr(Checkpoint, "set_model", set_model)
-        patch.setattr(
-            Checkpoint,
-            "on_train_batch_end",
-            lambda self, batch, logs=None: interrupt.on_train_batch_end(batch, logs),
-        )
+        patch.setattr(Checkpoint, "on_train_batch_end", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(directory)
     assert not TrainedModel.is_in(directory)
