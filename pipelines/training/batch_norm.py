@@ -10,8 +10,8 @@ import tensorflow as tf
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` that trains through TensorFlow's fused kernel.
 
-    Keras composes the layer of a dozen operations, each of which reads or writes the
-    whole activation; the kernel reads it twice. Weights, configuration and results are
+    Keras composes the layer of separate operations, each of which reads or writes the
+    whole activation; the kernel passes over it twice. Weights, configuration and results are
     those of the Keras layer. Statistics are those of the replica's own images.
 
     Takes 4-D float inputs `(batch, height, width, channels)`.
