@@ -11,8 +11,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` that trains through TensorFlow's fused kernel.
 
     Keras composes the layer of separate operations, each of which reads or writes the
-    whole activation; the kernel passes over it twice. Weights, configuration and results are
-    those of the Keras layer. Statistics are those of the replica's own images.
+    whole activation; the kernel passes over it twice. Weights, configuration and
+    results are those of the Keras layer. Statistics are those of the replica's own
+    images.
 
     Takes 4-D float inputs `(batch, height, width, channels)`.
     """
