@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import keras
 
-from keras_resnet.builder import build
-from keras_resnet.spec import NETWORKS
+from keras_resnet.builder import create
+from keras_resnet.networks import NETWORKS
 
 
 class Application(Protocol):
@@ -22,6 +22,7 @@ class Application(Protocol):
         classes: int | None = None,
         classifier_activation: str | None = "softmax",
         name: str | None = None,
+        **overrides: Any,
     ) -> keras.Model:
         """Builds the network, see for example `keras_resnet.ResNet50`."""
 
@@ -43,6 +44,8 @@ _DOCSTRING = """Builds {title} ({source}).
         classes: Number of classes. Defaults to {classes}.
         classifier_activation: Activation of the classifier, None for logits.
         name: Name of the model. Defaults to `"{name}"`.
+        **overrides: What `keras_resnet.create` takes: fields of `ResNetSpec`, such as
+            `shortcut="C"`, and arguments of `build`, such as `output_stride=8`.
 
     Returns:
         A functional `keras.Model` for normalised images; with top, its output is
@@ -57,11 +60,10 @@ _DOCSTRING = """Builds {title} ({source}).
     """
 
 
-def _application(network: str, source: str) -> Application:
-    spec = NETWORKS[network]
-    title = "ResNet" + network.removeprefix("resnet")
+def _application(title: str, source: str) -> Application:
+    spec = NETWORKS[title.lower()]
     # Only ImageNet networks inherit the default of keras.applications.
-    default = "imagenet" if spec.stem == "imagenet" else None
+    default = "imagenet" if spec.classes == 1000 and spec.shortcut != "none" else None
 
     def application(
         include_top: bool = True,
@@ -72,10 +74,11 @@ def _application(network: str, source: str) -> Application:
         classes: int | None = None,
         classifier_activation: str | None = "softmax",
         name: str | None = None,
+        **overrides: Any,
     ) -> keras.Model:
         _check_weights(title, weights)
-        model = build(
-            spec,
+        model = create(
+            spec.name,
             include_top=include_top,
             input_tensor=input_tensor,
             input_shape=input_shape,
@@ -83,6 +86,7 @@ def _application(network: str, source: str) -> Application:
             classes=classes,
             classifier_activation=classifier_activation,
             name=name,
+            **overrides,
         )
         if weights is not None:
             load_weights(model, weights)
@@ -146,14 +150,26 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-ResNet18 = _application("resnet18", "Table 1")
-ResNet34 = _application("resnet34", "Table 1")
-ResNet50 = _application("resnet50", "Table 1")
-ResNet101 = _application("resnet101", "Table 1")
-ResNet152 = _application("resnet152", "Table 1")
-ResNet20 = _application("resnet20", "section 4.2, n = 3")
-ResNet32 = _application("resnet32", "section 4.2, n = 5")
-ResNet44 = _application("resnet44", "section 4.2, n = 7")
-ResNet56 = _application("resnet56", "section 4.2, n = 9")
-ResNet110 = _application("resnet110", "section 4.2, n = 18")
-ResNet1202 = _application("resnet1202", "section 4.2, n = 200")
+ResNet18 = _application("ResNet18", "Table 1")
+ResNet34 = _application("ResNet34", "Table 1")
+ResNet50 = _application("ResNet50", "Table 1")
+ResNet101 = _application("ResNet101", "Table 1")
+ResNet152 = _application("ResNet152", "Table 1")
+ResNet50V2 = _application("ResNet50V2", "1603.05027, as in keras.applications")
+ResNet101V2 = _application("ResNet101V2", "1603.05027, as in keras.applications")
+ResNet152V2 = _application("ResNet152V2", "1603.05027, as in keras.applications")
+PlainNet18 = _application("PlainNet18", "section 3.3")
+PlainNet34 = _application("PlainNet34", "section 3.3")
+ResNet20 = _application("ResNet20", "section 4.2, n = 3")
+ResNet32 = _application("ResNet32", "section 4.2, n = 5")
+ResNet44 = _application("ResNet44", "section 4.2, n = 7")
+ResNet56 = _application("ResNet56", "section 4.2, n = 9")
+ResNet110 = _application("ResNet110", "section 4.2, n = 18")
+ResNet1202 = _application("ResNet1202", "section 4.2, n = 200")
+PlainNet20 = _application("PlainNet20", "section 4.2, n = 3")
+PlainNet32 = _application("PlainNet32", "section 4.2, n = 5")
+PlainNet44 = _application("PlainNet44", "section 4.2, n = 7")
+PlainNet56 = _application("PlainNet56", "section 4.2, n = 9")
+PlainNet110 = _application("PlainNet110", "section 4.2, n = 18")
+ResNet164 = _application("ResNet164", "1603.05027, table 2")
+ResNet1001 = _application("ResNet1001", "1603.05027, table 2")

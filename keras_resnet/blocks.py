@@ -1,12 +1,30 @@
-"""The residual blocks of Figure 5, for use in any functional model."""
+"""The residual blocks and stages, for use in any functional model.
 
-from collections.abc import Callable
+`basic` and `bottleneck` are those of the paper (Figure 5): convolution, batch norm,
+activation, and the sum activated. `basic_v2` and `bottleneck_v2` are those of its
+sequel (1603.05027, figure 4e): batch norm and activation first, and the sum untouched.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from keras_resnet.convolution import convolution
+from keras_resnet.convolution import (
+    Settings,
+    activate,
+    channel_axis,
+    convolution,
+    convolve,
+    layer_of_rank,
+    normalize,
+)
+from keras_resnet.layers import BlurPool
 from keras_resnet.shortcuts import SHORTCUTS
+
+_DEFAULT = Settings()
 
 
 def basic(
@@ -15,21 +33,42 @@ def basic(
     strides: int = 1,
     shortcut: str = "B",
     name: str | None = None,
+    *,
+    dilation: int = 1,
+    first_dilation: int | None = None,
+    antialias: str | None = None,
+    squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
+    zero_gamma: bool = False,
+    settings: Settings = _DEFAULT,
 ) -> Any:
     """Adds two 3x3 convolutions to the shortcut (Figure 5, left).
 
     Args:
-        x: Tensor `(batch, height, width, channels)` (or channels first).
+        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
+            channels first).
         filters: Width of the convolutions and of the output.
         strides: Stride of the first convolution and of the shortcut.
-        shortcut: `"A"`, `"B"` or `"C"`, see `keras_resnet.shortcuts`.
+        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
         name: Prefix of the layers' names. Defaults to a new `basic_N`.
+        dilation: Distance of the kernel's taps in the 3x3 convolutions.
+        first_dilation: The same in the first one. Defaults to `dilation`.
+        antialias: How the strided convolution subsamples: None by its stride,
+            `"blur"` (1904.11486) or `"average"` by a pooling after it.
+        squeeze_excitation: Factor by which squeeze-and-excitation (1709.01507) reduces
+            the channels, None for none.
+        stochastic_depth: Probability of dropping the residual branch of an image in
+            training (1603.09382). What remains is scaled up then, where the source
+            scales down in inference.
+        zero_gamma: Whether the last batch norm's scale starts at zero (1706.02677,
+            section 5.1), so that the block starts as its shortcut.
+        settings: What all convolutions and batch norms share, see `Settings`.
 
     Returns:
-        Tensor `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+        Tensor `(batch, *ceil(space / strides), filters)`.
 
     Raises:
-        ValueError: If `shortcut` is not a known option.
+        ValueError: If `shortcut` or `antialias` is not a known option.
 
     Example:
 
@@ -38,11 +77,37 @@ def basic(
     (None, 16, 16, 32)
     """
     name = name or f"basic_{keras.backend.get_uid('basic')}"
-    identity = _shortcut(shortcut)(x, filters, strides, name)
-    x = convolution(x, filters, 3, strides=strides, name=f"{name}_1")
-    x = keras.layers.ReLU(name=f"{name}_1_relu")(x)
-    x = convolution(x, filters, 3, name=f"{name}_2")
-    return _join(identity, x, name)
+    first_dilation = first_dilation or dilation
+
+    def residual(x: Any) -> Any:
+        x = convolution(
+            x,
+            filters,
+            3,
+            1 if antialias else strides,
+            dilation=first_dilation,
+            settings=settings,
+            name=f"{name}_1",
+        )
+        x = activate(x, settings=settings, name=f"{name}_1_relu")
+        x = _subsampled(x, strides, antialias, f"{name}_1_aa")
+        x = convolution(
+            x,
+            filters,
+            3,
+            dilation=dilation,
+            zero_gamma=zero_gamma,
+            settings=settings,
+            name=f"{name}_2",
+        )
+        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
+        return _dropped(x, stochastic_depth, name)
+
+    terms = _shortcut(shortcut)(
+        x, residual, filters, strides, name, dilation=dilation, settings=settings
+    )
+    x = _sum(terms, f"{name}_add")
+    return activate(x, settings=settings, name=f"{name}_out")
 
 
 def bottleneck(
@@ -51,22 +116,50 @@ def bottleneck(
     strides: int = 1,
     shortcut: str = "B",
     name: str | None = None,
+    *,
+    stride_on: str = "1x1",
+    cardinality: int = 1,
+    base_width: int = 64,
+    dilation: int = 1,
+    first_dilation: int | None = None,
+    antialias: str | None = None,
+    squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
+    zero_gamma: bool = False,
+    settings: Settings = _DEFAULT,
 ) -> Any:
     """Adds 1x1, 3x3 and 1x1 convolutions to the shortcut (Figure 5, right).
 
     Args:
-        x: Tensor `(batch, height, width, channels)` (or channels first).
+        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
+            channels first).
         filters: Width of the 3x3 convolution; the output is four times as wide.
-        strides: Stride of the first 1x1 convolution, as in the paper, and of the
-            shortcut.
-        shortcut: `"A"`, `"B"` or `"C"`, see `keras_resnet.shortcuts`.
+        strides: Stride of the block.
+        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
         name: Prefix of the layers' names. Defaults to a new `bottleneck_N`.
+        stride_on: Which convolution has the stride: the first `"1x1"`, as in the
+            paper, or the `"3x3"`, known as v1.5.
+        cardinality: Number of groups of the 3x3 convolution (ResNeXt, 1611.05431).
+        base_width: Width of a group for each 64 filters: ResNeXt's "32x4d" is
+            `cardinality=32, base_width=4`, a network of double width 128.
+        dilation: Distance of the kernel's taps in the 3x3 convolution.
+        first_dilation: The same in a stage's first block. Defaults to `dilation`.
+        antialias: How the strided 3x3 convolution subsamples: None by its stride,
+            `"blur"` (1904.11486) or `"average"` by a pooling after it.
+        squeeze_excitation: Factor by which squeeze-and-excitation (1709.01507) reduces
+            the channels, None for none.
+        stochastic_depth: Probability of dropping the residual branch of an image in
+            training (1603.09382). What remains is scaled up then, where the source
+            scales down in inference.
+        zero_gamma: Whether the last batch norm's scale starts at zero (1706.02677,
+            section 5.1), so that the block starts as its shortcut.
+        settings: What all convolutions and batch norms share, see `Settings`.
 
     Returns:
-        Tensor `(batch, ceil(height / strides), ceil(width / strides), 4 * filters)`.
+        Tensor `(batch, *ceil(space / strides), 4 * filters)`.
 
     Raises:
-        ValueError: If `shortcut` is not a known option.
+        ValueError: If `shortcut`, `stride_on` or `antialias` is not a known option.
 
     Example:
 
@@ -75,16 +168,393 @@ def bottleneck(
     (None, 56, 56, 256)
     """
     name = name or f"bottleneck_{keras.backend.get_uid('bottleneck')}"
-    identity = _shortcut(shortcut)(x, 4 * filters, strides, name)
-    x = convolution(x, filters, 1, strides=strides, name=f"{name}_1")
-    x = keras.layers.ReLU(name=f"{name}_1_relu")(x)
-    x = convolution(x, filters, 3, name=f"{name}_2")
-    x = keras.layers.ReLU(name=f"{name}_2_relu")(x)
-    x = convolution(x, 4 * filters, 1, name=f"{name}_3")
-    return _join(identity, x, name)
+    strides_1x1, strides_3x3 = _strides(strides, stride_on)
+    width = group_width(filters, base_width) * cardinality
+
+    def residual(x: Any) -> Any:
+        x = convolution(x, width, 1, strides_1x1, settings=settings, name=f"{name}_1")
+        x = activate(x, settings=settings, name=f"{name}_1_relu")
+        x = convolution(
+            x,
+            width,
+            3,
+            1 if antialias else strides_3x3,
+            dilation=first_dilation or dilation,
+            groups=cardinality,
+            settings=settings,
+            name=f"{name}_2",
+        )
+        x = activate(x, settings=settings, name=f"{name}_2_relu")
+        x = _subsampled(x, strides_3x3, antialias, f"{name}_2_aa")
+        x = convolution(
+            x,
+            4 * filters,
+            1,
+            zero_gamma=zero_gamma,
+            settings=settings,
+            name=f"{name}_3",
+        )
+        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
+        return _dropped(x, stochastic_depth, name)
+
+    terms = _shortcut(shortcut)(
+        x, residual, 4 * filters, strides, name, dilation=dilation, settings=settings
+    )
+    x = _sum(terms, f"{name}_add")
+    return activate(x, settings=settings, name=f"{name}_out")
 
 
-def _shortcut(option: str) -> Callable[[Any, int, int, str], Any]:
+def basic_v2(
+    x: Any,
+    filters: int,
+    strides: int = 1,
+    shortcut: str = "B",
+    name: str | None = None,
+    *,
+    dilation: int = 1,
+    first_dilation: int | None = None,
+    dropout: float = 0.0,
+    squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
+    settings: Settings = _DEFAULT,
+) -> Any:
+    """Adds two pre-activated 3x3 convolutions to the shortcut (1603.05027, figure 4e).
+
+    Args:
+        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
+            channels first), not yet activated.
+        filters: Width of the convolutions and of the output.
+        strides: Stride of the first convolution and of the shortcut.
+        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
+        name: Prefix of the layers' names. Defaults to a new `basic_v2_N`.
+        dilation: Distance of the kernel's taps.
+        first_dilation: The same in the first convolution. Defaults to `dilation`.
+        dropout: Share of activations dropped between the convolutions (Wide ResNet,
+            1605.07146, section 2.4).
+        squeeze_excitation: As in `basic`.
+        stochastic_depth: As in `basic`.
+        settings: What all convolutions and batch norms share, see `Settings`.
+
+    Returns:
+        Tensor `(batch, *ceil(space / strides), filters)`, not activated.
+
+    Raises:
+        ValueError: If `shortcut` is not a known option.
+
+    Example:
+
+    >>> x = keras_resnet.blocks.basic_v2(keras.Input((32, 32, 16)), filters=16)
+    >>> x.shape
+    (None, 32, 32, 16)
+    """
+    name = name or f"basic_v2_{keras.backend.get_uid('basic_v2')}"
+
+    def residual(activated: Any) -> Any:
+        x = convolution(
+            activated,
+            filters,
+            3,
+            strides,
+            dilation=first_dilation or dilation,
+            settings=settings,
+            name=f"{name}_1",
+        )
+        x = activate(x, settings=settings, name=f"{name}_1_relu")
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
+        x = convolve(
+            x,
+            filters,
+            3,
+            dilation=dilation,
+            bias=settings.bias,
+            settings=settings,
+            name=f"{name}_2",
+        )
+        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
+        return _dropped(x, stochastic_depth, name)
+
+    terms = _shortcut(shortcut)(
+        x,
+        residual,
+        filters,
+        strides,
+        name,
+        activated=_preactivated(x, settings, name),
+        dilation=dilation,
+        settings=settings,
+    )
+    return _output(terms, name)
+
+
+def bottleneck_v2(
+    x: Any,
+    filters: int,
+    strides: int = 1,
+    shortcut: str = "B",
+    name: str | None = None,
+    *,
+    stride_on: str = "1x1",
+    cardinality: int = 1,
+    base_width: int = 64,
+    dilation: int = 1,
+    first_dilation: int | None = None,
+    squeeze_excitation: int | None = None,
+    stochastic_depth: float = 0.0,
+    settings: Settings = _DEFAULT,
+) -> Any:
+    """Adds pre-activated 1x1, 3x3 and 1x1 convolutions to the shortcut (1603.05027).
+
+    Args:
+        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
+            channels first), not yet activated.
+        filters: Width of the 3x3 convolution; the output is four times as wide.
+        strides: Stride of the block.
+        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
+        name: Prefix of the layers' names. Defaults to a new `bottleneck_v2_N`.
+        stride_on: As in `bottleneck`.
+        cardinality: As in `bottleneck`.
+        base_width: As in `bottleneck`.
+        dilation: As in `bottleneck`.
+        first_dilation: As in `bottleneck`.
+        squeeze_excitation: As in `basic`.
+        stochastic_depth: As in `basic`.
+        settings: What all convolutions and batch norms share, see `Settings`.
+
+    Returns:
+        Tensor `(batch, *ceil(space / strides), 4 * filters)`, not activated.
+
+    Raises:
+        ValueError: If `shortcut` or `stride_on` is not a known option.
+
+    Example:
+
+    >>> x = keras_resnet.blocks.bottleneck_v2(keras.Input((56, 56, 64)), filters=64)
+    >>> x.shape
+    (None, 56, 56, 256)
+    """
+    name = name or f"bottleneck_v2_{keras.backend.get_uid('bottleneck_v2')}"
+    strides_1x1, strides_3x3 = _strides(strides, stride_on)
+    width = group_width(filters, base_width) * cardinality
+
+    def residual(activated: Any) -> Any:
+        x = convolution(
+            activated, width, 1, strides_1x1, settings=settings, name=f"{name}_1"
+        )
+        x = activate(x, settings=settings, name=f"{name}_1_relu")
+        x = convolution(
+            x,
+            width,
+            3,
+            strides_3x3,
+            dilation=first_dilation or dilation,
+            groups=cardinality,
+            settings=settings,
+            name=f"{name}_2",
+        )
+        x = activate(x, settings=settings, name=f"{name}_2_relu")
+        x = convolve(
+            x,
+            4 * filters,
+            1,
+            bias=settings.bias,
+            settings=settings,
+            name=f"{name}_3",
+        )
+        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
+        return _dropped(x, stochastic_depth, name)
+
+    terms = _shortcut(shortcut)(
+        x,
+        residual,
+        4 * filters,
+        strides,
+        name,
+        activated=_preactivated(x, settings, name),
+        dilation=dilation,
+        settings=settings,
+    )
+    return _output(terms, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A kind of block, for the table `BLOCKS`.
+
+    Args:
+        function: Builds the block.
+        weighted_layers: Number of convolutions in its residual branch.
+        expansion: Width of its output for each filter.
+        preactivation: Whether batch norm and activation come before the convolutions.
+    """
+
+    function: Callable[..., Any]
+    weighted_layers: int
+    expansion: int
+    preactivation: bool
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The names of the keyword arguments that the function takes."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+BLOCKS: dict[str, Block] = {
+    "basic": Block(basic, 2, 1, preactivation=False),
+    "bottleneck": Block(bottleneck, 3, 4, preactivation=False),
+    "basic_v2": Block(basic_v2, 2, 1, preactivation=True),
+    "bottleneck_v2": Block(bottleneck_v2, 3, 4, preactivation=True),
+}
+"""The blocks by name."""
+
+STRIDED_BLOCKS = ("first", "last")
+
+
+def stage(
+    x: Any,
+    block: str,
+    filters: int,
+    blocks: int,
+    strides: int = 2,
+    shortcut: str = "B",
+    name: str | None = None,
+    *,
+    first_shortcut: str | None = None,
+    strided_block: str = "first",
+    dilation: int = 1,
+    first_dilation: int | None = None,
+    stochastic_depth: float | Sequence[float] = 0.0,
+    **options: Any,
+) -> Any:
+    """Stacks blocks at one resolution (a row `convN_x` of Table 1).
+
+    Args:
+        x: Tensor `(batch, *space, channels)` (or channels first).
+        block: A key of `BLOCKS`, such as `"bottleneck"`.
+        filters: Width of the 3x3 convolutions.
+        blocks: Number of blocks.
+        strides: Stride of the stage.
+        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`.
+        name: Prefix of the blocks' names `{name}_block1` and so on. Defaults to a new
+            `stage_N`.
+        first_shortcut: Shortcut of the first block. Defaults to `shortcut`.
+        strided_block: Whether the `"first"` block has the stride, as in the paper, or
+            the `"last"`, as in the V2 networks of `keras.applications`.
+        dilation: Distance of the 3x3 kernels' taps after the strided convolution.
+        first_dilation: The same up to and in it. Defaults to `dilation`.
+        stochastic_depth: Probability of dropping a block's residual branch: one for
+            all blocks, or one for each.
+        **options: Options of the block, such as `cardinality=32` or `settings=...`.
+
+    Returns:
+        The last block's output.
+
+    Raises:
+        ValueError: If `block`, `shortcut` or `strided_block` is not known.
+
+    Example:
+
+    >>> x = keras_resnet.blocks.stage(x, "basic", filters=128, blocks=2)
+    """
+    if block not in BLOCKS:
+        raise ValueError(
+            f"`block` must be one of {', '.join(map(repr, BLOCKS))}, got {block!r}."
+        )
+    if strided_block not in STRIDED_BLOCKS:
+        raise ValueError(
+            f"`strided_block` must be one of "
+            f"{', '.join(map(repr, STRIDED_BLOCKS))}, got {strided_block!r}."
+        )
+    name = name or f"stage_{keras.backend.get_uid('stage')}"
+    if isinstance(stochastic_depth, (int, float)):
+        stochastic_depth = [stochastic_depth] * blocks
+    strided = 1 if strided_block == "first" else blocks
+    first_dilation = first_dilation or dilation
+    for index in range(1, blocks + 1):
+        x = BLOCKS[block].function(
+            x,
+            filters,
+            strides=strides if index == strided else 1,
+            shortcut=(first_shortcut or shortcut) if index == 1 else shortcut,
+            name=f"{name}_block{index}",
+            dilation=first_dilation if index < strided else dilation,
+            first_dilation=first_dilation if index <= strided else dilation,
+            stochastic_depth=stochastic_depth[index - 1],
+            **options,
+        )
+    return x
+
+
+def group_width(filters: int, base_width: int) -> int:
+    """Returns the width of each group of a bottleneck's 3x3 convolution."""
+    return filters * base_width // 64
+
+
+def antialiased_pool(x: Any, antialias: str, name: str) -> Any:
+    """Halves the resolution: by `"blur"` (1904.11486) or `"average"`."""
+    if antialias == "blur":
+        return BlurPool(2, name=name)(x)
+    return layer_of_rank("AveragePooling", x)(2, padding="same", name=name)(x)
+
+
+def _preactivated(x: Any, settings: Settings, name: str) -> Any:
+    x = normalize(x, settings=settings, name=f"{name}_preact")
+    return activate(x, settings=settings, name=f"{name}_preact_relu")
+
+
+def _subsampled(x: Any, strides: int, antialias: str | None, name: str) -> Any:
+    if antialias not in (None, *ANTIALIASES):
+        raise ValueError(
+            f"`antialias` must be None or one of "
+            f"{', '.join(map(repr, ANTIALIASES))}, got {antialias!r}."
+        )
+    if antialias is None or strides == 1:
+        return x
+    return antialiased_pool(x, antialias, name)
+
+
+def _squeezed_and_excited(
+    x: Any, reduction: int | None, settings: Settings, name: str
+) -> Any:
+    """Scales each channel by a function of all channels' means (1709.01507, eq. 3).
+
+    The reduced width is rounded to a multiple of 8, as published weights have it.
+    """
+    if reduction is None:
+        return x
+    channels = x.shape[channel_axis()]
+    reduced = max(8, int(channels / reduction + 4) // 8 * 8)
+    gate = layer_of_rank("GlobalAveragePooling", x)(
+        keepdims=True, name=f"{name}_se_pool"
+    )(x)
+    gate = convolve(gate, reduced, 1, bias=0.0, settings=settings, name=f"{name}_se_1")
+    gate = activate(gate, settings=settings, name=f"{name}_se_1_relu")
+    gate = convolve(gate, channels, 1, bias=0.0, settings=settings, name=f"{name}_se_2")
+    gate = keras.layers.Activation("sigmoid", name=f"{name}_se_gate")(gate)
+    return keras.layers.Multiply(name=f"{name}_se_scale")([x, gate])
+
+
+def _dropped(x: Any, probability: float, name: str) -> Any:
+    if not probability:
+        return x
+    one_for_each_image = (None,) + (1,) * (len(x.shape) - 1)
+    return keras.layers.Dropout(
+        probability, noise_shape=one_for_each_image, name=f"{name}_drop"
+    )(x)
+
+
+def _strides(strides: int, stride_on: str) -> tuple[int, int]:
+    """Returns the strides of a bottleneck's first 1x1 and of its 3x3 convolution."""
+    if stride_on not in STRIDES_ON:
+        raise ValueError(
+            f"`stride_on` must be one of {', '.join(map(repr, STRIDES_ON))}, "
+            f"got {stride_on!r}."
+        )
+    return (strides, 1) if stride_on == "1x1" else (1, strides)
+
+
+def _shortcut(option: str) -> Callable[..., list[Any]]:
     if option not in SHORTCUTS:
         raise ValueError(
             f"`shortcut` must be one of {', '.join(map(repr, SHORTCUTS))}, "
@@ -93,10 +563,16 @@ def _shortcut(option: str) -> Callable[[Any, int, int, str], Any]:
     return SHORTCUTS[option]
 
 
-def _join(identity: Any, residual: Any, name: str) -> Any:
-    x = keras.layers.Add(name=f"{name}_add")([identity, residual])
-    return keras.layers.ReLU(name=f"{name}_out")(x)
+def _sum(terms: list[Any], name: str) -> Any:
+    return terms[0] if len(terms) == 1 else keras.layers.Add(name=name)(terms)
 
 
-BLOCKS: dict[str, Callable[..., Any]] = {"basic": basic, "bottleneck": bottleneck}
-"""The blocks by name."""
+def _output(terms: list[Any], name: str) -> Any:
+    """Returns a pre-activation block's sum, a layer also where it has one term."""
+    if len(terms) == 1:
+        return keras.layers.Identity(name=f"{name}_out")(terms[0])
+    return _sum(terms, f"{name}_out")
+
+
+STRIDES_ON = ("1x1", "3x3")
+ANTIALIASES = ("average", "blur")

@@ -1,19 +1,29 @@
 """From a spec to a Keras model: stem, stages, head."""
 
+import dataclasses
+import difflib
+import itertools
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_resnet.blocks import BLOCKS
-from keras_resnet.convolution import he_normal
+from keras_resnet import blocks
+from keras_resnet.convolution import (
+    Settings,
+    activate,
+    channel_axis,
+    he_normal,
+    layer_of_rank,
+    normalize,
+)
+from keras_resnet.networks import NETWORKS
 from keras_resnet.spec import ResNetSpec
 from keras_resnet.stems import STEMS
 
-_POOLING = {
-    "avg": keras.layers.GlobalAveragePooling2D,
-    "max": keras.layers.GlobalMaxPooling2D,
-}
+_POOLING = {"avg": "GlobalAveragePooling", "max": "GlobalMaxPooling"}
+_SPACE = {1: "length", 2: "height, width", 3: "depth, height, width"}
 
 
 def build(
@@ -26,6 +36,10 @@ def build(
     classes: int | None = None,
     classifier_activation: str | None = "softmax",
     name: str | None = None,
+    feature_levels: Sequence[str] | None = None,
+    output_stride: int | None = None,
+    fully_convolutional: bool = False,
+    settings: Settings | None = None,
 ) -> keras.Model:
     """Builds the functional model that `spec` describes, with new random weights.
 
@@ -39,79 +53,233 @@ def build(
         input_tensor: Keras tensor or tensor to use as the images. Defaults to a new
             input.
         input_shape: `(height, width, channels)`, or `(channels, height, width)` with
-            channels first; height and width may be None. Defaults to the published
-            size with three channels, or with any size where `include_top=False`.
+            channels first; sizes may be None. With `rank=1` it is
+            `(length, channels)`, with `rank=3` `(depth, height, width, channels)`.
+            Defaults to the published size with three channels, or with any size where
+            the model does not end in a pooled classifier.
         pooling: Without top: None gives the last stage's activations
             `(batch, height, width, channels)`, `"avg"` and `"max"` pool them to
             `(batch, channels)`.
         classes: Number of classes. Defaults to that of the spec.
         classifier_activation: Activation of the classifier, None for logits.
         name: Name of the model. Defaults to that of the spec.
+        feature_levels: Levels whose activations are the model's outputs, instead of a
+            top: a dict from `"conv1"` (the stem before its pooling), `"conv2"`, ... to
+            tensors. The attribute `feature_strides` of the model tells how many pixels
+            of the images make one of theirs.
+        output_stride: How many pixels of the images make one of the last stage's; the
+            stages that would exceed it dilate their convolutions instead. Defaults to
+            that of the spec, 32 for ImageNet's networks.
+        fully_convolutional: With top: whether the classifier judges each position, as
+            for segmentation. The output is then `(batch, height, width, classes)`.
+        settings: What all convolutions and batch norms share. Defaults to the paper's.
 
     Returns:
         A `keras.Model`; its output with top is `(batch, classes)`.
 
     Raises:
-        ValueError: If `pooling`, `classes` or `input_shape` is not as above.
+        ValueError: If an argument is not as above.
 
     Example:
 
     >>> spec = dataclasses.replace(NETWORKS["resnet20"], blocks_per_stage=(2, 2, 2))
     >>> model = build(spec, classes=100, classifier_activation=None)
     """
-    if pooling not in (None, *_POOLING):
-        raise ValueError(f"`pooling` must be None, 'avg' or 'max', got {pooling!r}.")
-    images = _images(spec, include_top, input_tensor, input_shape)
+    _check_head(spec, include_top, pooling, feature_levels, fully_convolutional)
+    settings = settings or Settings(use_bias=spec.use_bias)
+    is_pooled = include_top and not fully_convolutional and feature_levels is None
+    images = _images(spec, is_pooled, input_tensor, input_shape)
 
-    x = STEMS[spec.stem](images, spec.filters[0])
-    block = BLOCKS[spec.block]
-    stages = zip(spec.filters, spec.blocks_per_stage, strict=True)
-    for stage, (filters, blocks) in enumerate(stages, start=2):
-        for index in range(1, blocks + 1):
-            x = block(
-                x,
-                filters,
-                strides=2 if stage > 2 and index == 1 else 1,
-                shortcut=spec.shortcut,
-                name=f"conv{stage}_block{index}",
-            )
+    levels = _levels(images, spec, output_stride, settings)
+    x = levels[-1]
 
-    if include_top:
-        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if feature_levels is not None:
+        names = list(spec.strides)
+        x = {level: levels[names.index(level)] for level in feature_levels}
+    elif include_top:
         classes = spec.classes if classes is None else classes
-        x = _classifier(classes, classifier_activation)(x)
+        x = _classify(x, classes, classifier_activation, fully_convolutional)
     elif pooling is not None:
-        x = _POOLING[pooling](name=f"{pooling}_pool")(x)
+        x = layer_of_rank(_POOLING[pooling], x)(name=f"{pooling}_pool")(x)
+
     _allow_recursion_through(spec)
     inputs = images if input_tensor is None else keras.utils.get_source_inputs(images)
-    return keras.Model(inputs, x, name=name or spec.name)
+    model = keras.Model(inputs, x, name=name or spec.name)
+    if feature_levels is not None:
+        strides = _strides(spec, output_stride)
+        model.feature_strides = {level: strides[level] for level in feature_levels}
+    return model
+
+
+def create(name: str, /, **overrides: Any) -> keras.Model:
+    """Builds a network of the table, with anything about it changed.
+
+    Args:
+        name: A key of `NETWORKS`; `keras_resnet.list_models()` lists them.
+        **overrides: Fields of `ResNetSpec`, such as `shortcut="C"` or `rank=3`, and
+            arguments of `build`, such as `classes=5` or `output_stride=8`. `classes`
+            and `name` go to `build`.
+
+    Returns:
+        The `keras.Model`, with random weights.
+
+    Raises:
+        ValueError: If there is no such network, or an override is refused.
+        TypeError: If there is no such override.
+
+    Example:
+
+    >>> model = keras_resnet.create("resnet18", rank=1, input_shape=(16000, 1))
+    """
+    fields = {field.name for field in dataclasses.fields(ResNetSpec)}
+    changes = {
+        field: overrides.pop(field)
+        for field in fields - {"name", "classes"}
+        if field in overrides
+    }
+    return build(dataclasses.replace(network(name), **changes), **overrides)
+
+
+def network(name: str) -> ResNetSpec:
+    """Returns the spec called `name`, or raises a ValueError that lists near names."""
+    if name not in NETWORKS:
+        near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
+        raise ValueError(
+            f"There is no network {name!r}"
+            + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "; ")
+            + " `keras_resnet.list_models()` lists them."
+        )
+    return NETWORKS[name]
+
+
+def _check_head(
+    spec: ResNetSpec,
+    include_top: bool,
+    pooling: str | None,
+    feature_levels: Sequence[str] | None,
+    fully_convolutional: bool,
+) -> None:
+    if pooling not in (None, *_POOLING):
+        raise ValueError(f"`pooling` must be None, 'avg' or 'max', got {pooling!r}.")
+    if fully_convolutional and not (include_top and feature_levels is None):
+        raise ValueError(
+            "`fully_convolutional=True` is about the classifier, which this model "
+            "lacks: set `include_top=True` and leave `feature_levels` out."
+        )
+    if feature_levels is None:
+        return
+    if pooling is not None:
+        raise ValueError("`pooling` and `feature_levels` exclude each other: give one.")
+    unknown = [level for level in feature_levels if level not in spec.strides]
+    if unknown or not feature_levels or isinstance(feature_levels, str):
+        raise ValueError(
+            f"`feature_levels` must list some of "
+            f"{', '.join(map(repr, spec.strides))}, got {feature_levels!r}."
+        )
 
 
 def _images(
     spec: ResNetSpec,
-    include_top: bool,
+    is_pooled: bool,
     input_tensor: Any,
     input_shape: tuple[int | None, ...] | None,
 ) -> Any:
     """Returns the symbolic images that the network starts from."""
+    axes = spec.rank + 2
     if input_tensor is not None:
-        if keras.utils.is_keras_tensor(input_tensor):
-            return input_tensor
-        return keras.Input(tensor=input_tensor)
+        if not keras.utils.is_keras_tensor(input_tensor):
+            input_tensor = keras.Input(tensor=input_tensor)
+        if len(input_tensor.shape) != axes:
+            raise ValueError(
+                f"`input_tensor` must have {axes} axes with `rank={spec.rank}`, got "
+                f"shape {input_tensor.shape}."
+            )
+        return input_tensor
     channels_last = keras.config.image_data_format() == "channels_last"
     if input_shape is None:
-        size = spec.input_size if include_top else None
-        input_shape = (size, size, 3) if channels_last else (3, size, size)
+        sizes = (spec.input_size if is_pooled else None,) * spec.rank
+        input_shape = (*sizes, 3) if channels_last else (3, *sizes)
     input_shape = tuple(input_shape)
-    axes = "(height, width, channels)" if channels_last else "(channels, height, width)"
-    if len(input_shape) != 3:
-        raise ValueError(f"`input_shape` must be {axes}, got {input_shape}.")
+    space = _SPACE[spec.rank]
+    expected = f"({space}, channels)" if channels_last else f"(channels, {space})"
+    if len(input_shape) != spec.rank + 1:
+        raise ValueError(f"`input_shape` must be {expected}, got {input_shape}.")
     channels = input_shape[-1 if channels_last else 0]
     if not channels or any(size is not None and size < 1 for size in input_shape):
         raise ValueError(
-            f"`input_shape` must be {axes} in positive numbers, got {input_shape}."
+            f"`input_shape` must be {expected} in positive numbers, got {input_shape}."
         )
     return keras.Input(input_shape)
+
+
+def _strides(spec: ResNetSpec, output_stride: int | None) -> dict[str, int]:
+    """Returns the strides of the levels where none exceeds `output_stride`."""
+    strides = spec.strides
+    stem = STEMS[spec.stem].strides
+    possible = sorted({stem, *list(strides.values())[1:]})
+    if output_stride not in (None, *possible):
+        raise ValueError(
+            f"`output_stride` of {spec.name!r} must be one of "
+            f"{', '.join(map(str, possible))}, got {output_stride!r}."
+        )
+    limit = output_stride or possible[-1]
+    return {level: min(stride, limit) for level, stride in strides.items()}
+
+
+def _levels(
+    x: Any, spec: ResNetSpec, output_stride: int | None, settings: Settings
+) -> list[Any]:
+    """Returns the activations of the stem before its pooling and of each stage."""
+    stem = STEMS[spec.stem]
+    unpooled, x = stem.function(
+        x,
+        spec.stem_filters or spec.filters[0],
+        antialias=spec.antialias,
+        settings=settings,
+    )
+    levels = [unpooled]
+    block = blocks.BLOCKS[spec.block]
+    fields = {field.name for field in dataclasses.fields(spec)}
+    options = {field: getattr(spec, field) for field in block.options & fields}
+    drop_probabilities = _drop_probabilities(spec)
+    del options["stochastic_depth"]
+
+    strides = [stem.strides, *list(_strides(spec, output_stride).values())[1:]]
+    full_strides = [stem.strides, *list(spec.strides.values())[1:]]
+    for stage, (filters, count) in enumerate(
+        zip(spec.filters, spec.blocks_per_stage, strict=True)
+    ):
+        x = blocks.stage(
+            x,
+            spec.block,
+            filters,
+            count,
+            strides=strides[stage + 1] // strides[stage],
+            shortcut=spec.shortcut,
+            name=f"conv{stage + 2}",
+            first_shortcut=spec.first_shortcut,
+            strided_block=spec.strided_block,
+            dilation=full_strides[stage + 1] // strides[stage + 1],
+            first_dilation=full_strides[stage] // strides[stage],
+            stochastic_depth=drop_probabilities[stage],
+            settings=settings,
+            **options,
+        )
+        levels.append(x)
+    if block.preactivation:
+        x = normalize(x, settings=settings, name="post")
+        levels[-1] = activate(x, settings=settings, name="post_relu")
+    return levels
+
+
+def _drop_probabilities(spec: ResNetSpec) -> list[list[float]]:
+    """Returns each block's, growing linearly with depth (1603.09382, equation 4)."""
+    blocks_in_all = sum(spec.blocks_per_stage)
+    indices = itertools.count(1)
+    return [
+        [spec.stochastic_depth * next(indices) / blocks_in_all for _ in range(count)]
+        for count in spec.blocks_per_stage
+    ]
 
 
 def _allow_recursion_through(spec: ResNetSpec) -> None:
@@ -123,15 +291,27 @@ def _allow_recursion_through(spec: ResNetSpec) -> None:
     sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * spec.depth))
 
 
-def _classifier(classes: int, activation: str | None) -> keras.layers.Layer:
+def _classify(
+    x: Any, classes: int, activation: str | None, fully_convolutional: bool
+) -> Any:
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ValueError(f"`classes` must be a positive integer, got {classes!r}.")
     policy = keras.config.dtype_policy()
     is_mixed = policy.compute_dtype != policy.variable_dtype
-    return keras.layers.Dense(
+    classifier = keras.layers.Dense(
         classes,
         activation=activation,
         kernel_initializer=he_normal(),
         dtype="float32" if is_mixed else None,
         name="predictions",
     )
+    if not fully_convolutional:
+        pool = layer_of_rank("GlobalAveragePooling", x)
+        return classifier(pool(name="avg_pool")(x))
+    if channel_axis() == -1:
+        return classifier(x)
+    # A dense layer judges the last axis.
+    axes = range(1, len(x.shape) - 1)
+    x = keras.layers.Permute((*(axis + 1 for axis in axes), 1), name="to_last")(x)
+    x = classifier(x)
+    return keras.layers.Permute((len(axes) + 1, *axes), name="to_first")(x)

@@ -1,13 +1,81 @@
-"""A convolution and its batch normalisation, bound to the paper's settings."""
+"""Convolution, batch norm and activation, bound to the paper's settings."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import keras
+
+from keras_resnet.layers import DepthEdgePadding
+
+PADDINGS = ("symmetric", "same")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What all convolutions and batch norms of a network have in common.
+
+    Args:
+        activation: What follows each batch norm: a name or function that
+            `keras.layers.Activation` takes.
+        kernel_initializer: Initializer of the convolutions. None is `he_normal()`.
+        kernel_regularizer: Regularizer of the convolutions, None for none.
+        bias_regularizer: Regularizer of the few biases, None for none.
+        norm_momentum: Weight of the old moving average in the batch norms.
+        norm_epsilon: What the batch norms add to the variance.
+        norm_trainable: Whether the batch norms learn; if not, they use their moving
+            statistics in training too.
+        norm_synchronized: Whether replicas share the batch norms' statistics.
+        use_bias: Whether convolutions that no batch norm follows have a bias.
+        padding: `"symmetric"` pads a strided convolution on both sides alike, as Caffe
+            and PyTorch do; `"same"` as TensorFlow does, mostly right and below.
+
+    Raises:
+        ValueError: If `padding` is neither.
+
+    Example:
+
+    >>> settings = Settings(kernel_regularizer=keras.regularizers.L2(5e-5))
+    >>> x = keras_resnet.blocks.basic(keras.Input((32, 32, 16)), 16, settings=settings)
+    """
+
+    activation: str | Callable[[Any], Any] = "relu"
+    kernel_initializer: Any = None
+    kernel_regularizer: Any = None
+    bias_regularizer: Any = None
+    norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-5
+    norm_trainable: bool = True
+    norm_synchronized: bool = False
+    use_bias: bool = False
+    padding: str = "symmetric"
+
+    def __post_init__(self) -> None:
+        if self.padding not in PADDINGS:
+            raise ValueError(
+                f"`padding` must be one of {', '.join(map(repr, PADDINGS))}, "
+                f"got {self.padding!r}."
+            )
+
+    @property
+    def bias(self) -> float | None:
+        """Initial bias of a convolution that no batch norm follows, None for none."""
+        return 0.0 if self.use_bias else None
 
 
 def channel_axis() -> int:
     """Returns the channels' axis in the current `keras.config.image_data_format`."""
     return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def rank(x: Any) -> int:
+    """Returns the number of spatial axes of `(batch, *space, channels)`."""
+    return len(x.shape) - 2
+
+
+def layer_of_rank(kind: str, x: Any) -> type[keras.layers.Layer]:
+    """Returns the Keras layer `kind` for the rank of `x`, such as `Conv2D`."""
+    return getattr(keras.layers, f"{kind}{rank(x)}D")
 
 
 def he_normal() -> keras.initializers.Initializer:
@@ -20,41 +88,148 @@ def he_normal() -> keras.initializers.Initializer:
     )
 
 
-def convolution(
-    x: Any, filters: int, kernel_size: int, strides: int = 1, *, name: str
+def convolve(
+    x: Any,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    bias: float | None = None,
+    settings: Settings,
+    name: str,
 ) -> Any:
-    """Convolves without bias, then normalises (section 3.4).
+    """Convolves in one, two or three dimensions.
 
-    A strided convolution pads both sides alike, as Caffe and PyTorch do; TensorFlow's
-    `"same"` would pad the right and lower sides only.
+    In three dimensions the first axis (depth, time) is padded with its own first and
+    last slices: input that is constant in depth stays so, and gives what the network
+    in two dimensions gives (see `keras_resnet.load_weights`).
 
     Args:
-        x: Tensor `(batch, height, width, channels)` (or channels first).
+        x: Tensor `(batch, *space, channels)` (or channels first).
         filters: Number of output channels.
-        kernel_size: Height and width of the kernel, odd.
-        strides: Stride in both directions.
-        name: Prefix of the layers `{name}_pad`, `{name}_conv` and `{name}_bn`.
+        kernel_size: Extent of the kernel on each axis, odd.
+        strides: Stride on each axis.
+        dilation: Distance of the kernel's taps.
+        groups: Number of groups of channels that are convolved separately.
+        bias: Initial value of the bias; None for no bias (section 3.4).
+        settings: See `Settings`.
+        name: Prefix of the layers `{name}_pad` and `{name}_conv`.
 
     Returns:
-        Tensor `(batch, ceil(height / strides), ceil(width / strides), filters)`.
-
-    Example:
-
-    >>> x = convolution(keras.Input((224, 224, 3)), 64, 7, strides=2, name="conv1")
+        Tensor `(batch, *ceil(space / strides), filters)`.
     """
     padding = "same"
-    if strides > 1 and kernel_size > 1:
-        x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
-        padding = "valid"
-    x = keras.layers.Conv2D(
+    if settings.padding == "symmetric" and kernel_size > 1:
+        extent = dilation * (kernel_size - 1) // 2
+        if rank(x) == 3:
+            x = DepthEdgePadding(extent, name=f"{name}_depth_pad")(x)
+            x = _zero_padding(x, (0, extent, extent), f"{name}_pad")
+            padding = "valid"
+        elif strides > 1:
+            x = _zero_padding(x, extent, f"{name}_pad")
+            padding = "valid"
+    return layer_of_rank("Conv", x)(
         filters,
         kernel_size,
         strides=strides,
         padding=padding,
-        use_bias=False,
-        kernel_initializer=he_normal(),
+        dilation_rate=dilation,
+        groups=groups,
+        use_bias=bias is not None,
+        bias_initializer=keras.initializers.Constant(bias or 0.0),
+        kernel_initializer=_fresh(settings.kernel_initializer),
+        kernel_regularizer=settings.kernel_regularizer,
+        bias_regularizer=settings.bias_regularizer,
         name=f"{name}_conv",
     )(x)
+
+
+def normalize(
+    x: Any, *, zero_gamma: bool = False, settings: Settings, name: str
+) -> Any:
+    """Normalises over the batch in a layer `{name}_bn`.
+
+    Args:
+        x: Tensor `(batch, *space, channels)` (or channels first).
+        zero_gamma: Whether the scale starts at zero instead of one.
+        settings: See `Settings`.
+        name: Prefix of the layer.
+    """
     return keras.layers.BatchNormalization(
-        axis=channel_axis(), momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
+        axis=channel_axis(),
+        momentum=settings.norm_momentum,
+        epsilon=settings.norm_epsilon,
+        gamma_initializer="zeros" if zero_gamma else "ones",
+        synchronized=settings.norm_synchronized,
+        trainable=settings.norm_trainable,
+        name=f"{name}_bn",
     )(x)
+
+
+def activate(x: Any, *, settings: Settings, name: str) -> Any:
+    """Applies the activation in a layer called `name`."""
+    if settings.activation == "relu":
+        return keras.layers.ReLU(name=name)(x)
+    return keras.layers.Activation(settings.activation, name=name)(x)
+
+
+def convolution(
+    x: Any,
+    filters: int,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    dilation: int = 1,
+    groups: int = 1,
+    zero_gamma: bool = False,
+    settings: Settings,
+    name: str,
+) -> Any:
+    """Convolves without bias, then normalises (section 3.4).
+
+    Args:
+        x: Tensor `(batch, *space, channels)` (or channels first).
+        filters: Number of output channels.
+        kernel_size: Extent of the kernel on each axis, odd.
+        strides: Stride on each axis.
+        dilation: Distance of the kernel's taps.
+        groups: Number of groups of channels that are convolved separately.
+        zero_gamma: Whether the batch norm's scale starts at zero.
+        settings: See `Settings`.
+        name: Prefix of the layers `{name}_pad`, `{name}_conv` and `{name}_bn`.
+
+    Returns:
+        Tensor `(batch, *ceil(space / strides), filters)`.
+
+    Example:
+
+    >>> x = convolution(x, 64, 7, strides=2, settings=Settings(), name="conv1")
+    """
+    x = convolve(
+        x,
+        filters,
+        kernel_size,
+        strides,
+        dilation=dilation,
+        groups=groups,
+        settings=settings,
+        name=name,
+    )
+    return normalize(x, zero_gamma=zero_gamma, settings=settings, name=name)
+
+
+def _zero_padding(x: Any, extent: int | tuple[int, ...], name: str) -> Any:
+    return layer_of_rank("ZeroPadding", x)(extent, name=name)(x)
+
+
+def _fresh(initializer: Any) -> keras.initializers.Initializer:
+    """Returns an initializer of its own for each layer.
+
+    A Keras initializer draws the same numbers each time it is called.
+    """
+    if initializer is None:
+        return he_normal()
+    initializer = keras.initializers.get(initializer)
+    return initializer.clone() if hasattr(initializer, "clone") else initializer

@@ -5,25 +5,53 @@ from typing import Any
 import keras
 
 
+class _SpatialLayer(keras.layers.Layer):
+    """A layer that treats all spatial axes, one to three of them, alike.
+
+    Args:
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
+    """
+
+    def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.data_format = data_format or keras.config.image_data_format()
+
+    def _channel_axis(self, shape: Any) -> int:
+        return len(shape) - 1 if self.data_format == "channels_last" else 1
+
+    def _spatial_axes(self, shape: Any) -> range:
+        first = 1 if self.data_format == "channels_last" else 2
+        return range(first, first + len(shape) - 2)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that recreate this layer."""
+        return {**super().get_config(), "data_format": self.data_format}
+
+
+def _along(axis: int, part: slice) -> tuple[slice, ...]:
+    return (*[slice(None)] * axis, part)
+
+
 @keras.saving.register_keras_serializable(package="keras_resnet")
-class SubsampleAndZeroPad(keras.layers.Layer):
+class SubsampleAndZeroPad(_SpatialLayer):
     """Identity across a change of shape, without parameters (option A, section 3.3).
 
-    Keeps every `strides`-th row and column and pads the channels with zeros, half
-    before and half after, up to `filters` channels.
+    Keeps every `strides`-th position on each spatial axis and pads the channels with
+    zeros, half before and half after, up to `filters` channels.
 
     Args:
         filters: Number of output channels, at least that of the input.
-        strides: Distance in pixels between the rows, and columns, that are kept.
+        strides: Distance in pixels between the positions that are kept.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the like, as for any Keras layer.
 
-    Input shape: `(batch, height, width, channels)`, or
-        `(batch, channels, height, width)` with `"channels_first"`.
+    Input shape: `(batch, *space, channels)` with one to three spatial axes, or
+        `(batch, channels, *space)` with `"channels_first"`.
 
-    Output shape: the same with `ceil(height / strides)`, `ceil(width / strides)` and
-        `filters`.
+    Output shape: the same with `ceil(space / strides)` and `filters`.
 
     Raises:
         ValueError: When built on an input that has more than `filters` channels.
@@ -34,37 +62,29 @@ class SubsampleAndZeroPad(keras.layers.Layer):
     (1, 4, 4, 32)
     """
 
-    def __init__(
-        self,
-        filters: int,
-        strides: int = 1,
-        data_format: str | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, filters: int, strides: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.filters = filters
         self.strides = strides
-        self.data_format = data_format or keras.config.image_data_format()
-        self._channel_axis = 3 if self.data_format == "channels_last" else 1
-        self._spatial_axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Checks that no channel would have to be dropped."""
-        channels = input_shape[self._channel_axis]
+        axis = self._channel_axis(input_shape)
+        channels = input_shape[axis]
         if channels is None or channels > self.filters:
             raise ValueError(
                 f"Layer {self.name!r} pads channels up to filters={self.filters} and "
                 f"cannot take any away, but its input has {channels} channels."
             )
         missing = self.filters - channels
-        self._padding = [(0, 0)] * 4
-        self._padding[self._channel_axis] = (missing // 2, missing - missing // 2)
+        self._padding = [(0, 0)] * len(input_shape)
+        self._padding[axis] = (missing // 2, missing - missing // 2)
         self.built = True
 
     def call(self, inputs: Any) -> Any:
         """Maps `inputs` of the input shape to the output shape."""
-        kept = [slice(None)] * 4
-        for axis in self._spatial_axes:
+        kept = [slice(None)] * len(inputs.shape)
+        for axis in self._spatial_axes(inputs.shape):
             kept[axis] = slice(None, None, self.strides)
         return keras.ops.pad(inputs[tuple(kept)], self._padding)
 
@@ -73,10 +93,10 @@ class SubsampleAndZeroPad(keras.layers.Layer):
     ) -> tuple[int | None, ...]:
         """Returns the output shape for `input_shape`."""
         shape = list(input_shape)
-        for axis in self._spatial_axes:
+        for axis in self._spatial_axes(shape):
             size = shape[axis]
             shape[axis] = None if size is None else -(-size // self.strides)
-        shape[self._channel_axis] = self.filters
+        shape[self._channel_axis(shape)] = self.filters
         return tuple(shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -85,5 +105,168 @@ class SubsampleAndZeroPad(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "strides": self.strides,
-            "data_format": self.data_format,
         }
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class DepthEdgePadding(_SpatialLayer):
+    """Repeats the first and the last slice along the first spatial axis.
+
+    Input that is constant along that axis stays constant, which zeros would break.
+
+    Args:
+        extent: Number of slices to add on each side.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
+
+    Input shape: `(batch, depth, *space, channels)` (or channels first).
+
+    Output shape: the same with `depth + 2 * extent`.
+
+    Example:
+
+    >>> DepthEdgePadding(1)(keras.ops.ones((1, 4, 8, 8, 3))).shape
+    (1, 6, 8, 8, 3)
+    """
+
+    def __init__(self, extent: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.extent = extent
+
+    def call(self, inputs: Any) -> Any:
+        """Maps `inputs` of the input shape to the output shape."""
+        axis = self._spatial_axes(inputs.shape)[0]
+        first = inputs[_along(axis, slice(None, 1))]
+        last = inputs[_along(axis, slice(-1, None))]
+        return keras.ops.concatenate(
+            [*[first] * self.extent, inputs, *[last] * self.extent], axis=axis
+        )
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Returns the output shape for `input_shape`."""
+        shape = list(input_shape)
+        axis = self._spatial_axes(shape)[0]
+        size = shape[axis]
+        shape[axis] = None if size is None else size + 2 * self.extent
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that recreate this layer."""
+        return {**super().get_config(), "extent": self.extent}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class ReflectionPadding(_SpatialLayer):
+    """Pads each spatial axis by one pixel, with the pixel next to the border's.
+
+    A 3-wide maximum over it is the maximum over the pixels that exist, also where they
+    are negative and zeros would win.
+
+    Args:
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
+
+    Input shape: `(batch, *space, channels)`, each axis at least 2 (or channels first).
+
+    Output shape: the same with `space + 2`.
+
+    Example:
+
+    >>> ReflectionPadding()(keras.ops.ones((1, 8, 8, 3))).shape
+    (1, 10, 10, 3)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Maps `inputs` of the input shape to the output shape."""
+        for axis in self._spatial_axes(inputs.shape):
+            before = inputs[_along(axis, slice(1, 2))]
+            after = inputs[_along(axis, slice(-2, -1))]
+            inputs = keras.ops.concatenate([before, inputs, after], axis=axis)
+        return inputs
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Returns the output shape for `input_shape`."""
+        shape = list(input_shape)
+        for axis in self._spatial_axes(shape):
+            size = shape[axis]
+            shape[axis] = None if size is None else size + 2
+        return tuple(shape)
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class BlurPool(_SpatialLayer):
+    """Blurs with the binomial filter 1-2-1, then subsamples (1904.11486, section 3).
+
+    Args:
+        strides: Distance in pixels between the positions that are kept.
+        data_format: `"channels_last"` or `"channels_first"`. Defaults to
+            `keras.config.image_data_format()`.
+        **kwargs: `name`, `dtype` and the like, as for any Keras layer.
+
+    Input shape: `(batch, *space, channels)`, each axis at least 2 (or channels first).
+
+    Output shape: the same with `ceil(space / strides)`.
+
+    Example:
+
+    >>> BlurPool(strides=2)(keras.ops.ones((1, 8, 8, 3))).shape
+    (1, 4, 4, 3)
+    """
+
+    def __init__(self, strides: int = 2, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.strides = strides
+        self._pad = ReflectionPadding(
+            data_format=self.data_format, dtype=self.dtype_policy
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Maps `inputs` of the input shape to the output shape."""
+        x = self._pad(inputs)
+        for axis in self._spatial_axes(inputs.shape):
+            left = x[_along(axis, slice(None, -2, self.strides))]
+            middle = x[_along(axis, slice(1, -1, self.strides))]
+            right = x[_along(axis, slice(2, None, self.strides))]
+            x = 0.25 * left + 0.5 * middle + 0.25 * right
+        return x
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Returns the output shape for `input_shape`."""
+        shape = list(input_shape)
+        for axis in self._spatial_axes(shape):
+            size = shape[axis]
+            shape[axis] = None if size is None else -(-size // self.strides)
+        return tuple(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that recreate this layer."""
+        return {**super().get_config(), "strides": self.strides}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnet")
+class StopGradient(keras.layers.Layer):
+    """Passes the activation forward and no gradient back.
+
+    Example:
+
+    >>> StopGradient()(keras.ops.ones((1, 8, 8, 3))).shape
+    (1, 8, 8, 3)
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """Returns `inputs`."""
+        return keras.ops.stop_gradient(inputs)
+
+    def compute_output_shape(
+        self, input_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        """Returns `input_shape`."""
+        return input_shape

@@ -1,6 +1,7 @@
-"""What a residual network is: one frozen value, and the table of published ones."""
+"""What a residual network is: one frozen value (networks.py has the table)."""
 
 import dataclasses
+import math
 
 from keras_resnet import blocks, shortcuts, stems
 
@@ -10,22 +11,52 @@ class ResNetSpec:
     """Describes a residual network completely; `keras_resnet.build` makes it.
 
     A stage is a run of blocks at one resolution. Every stage after the first halves
-    the resolution in its first block.
+    the resolution.
 
     Args:
         name: The network's name, also the default name of its model.
-        stem: What comes before the stages: `"imagenet"` (7x7/2 convolution and 3x3/2
-            max-pool, Table 1) or `"cifar"` (3x3 convolution, section 4.2).
-        block: `"basic"` (two 3x3) or `"bottleneck"` (1x1, 3x3, 1x1; Figure 5).
+        stem: What comes before the stages, a key of `keras_resnet.stems.STEMS`:
+            `"imagenet"` (7x7/2 convolution and 3x3/2 max-pool, Table 1), `"cifar"` (3x3
+            convolution, section 4.2), `"deep"` or `"deep_tiered"` (three 3x3,
+            1812.01187); with pre-activation blocks `"imagenet_v2"`,
+            `"imagenet_v2_keras"` or `"cifar_v2"`.
+        block: `"basic"` (two 3x3), `"bottleneck"` (1x1, 3x3, 1x1; Figure 5),
+            `"basic_v2"` or `"bottleneck_v2"` (pre-activation, 1603.05027).
         filters: Width of the 3x3 convolutions in each stage. A bottleneck block's
             output is four times as wide.
         blocks_per_stage: Number of blocks in each stage.
-        shortcut: `"A"`, `"B"` or `"C"` (section 3.3 and Table 3).
+        shortcut: `"A"`, `"B"`, `"C"` (section 3.3 and Table 3), `"none"` (plain), or
+            another key of `keras_resnet.shortcuts.SHORTCUTS`.
         input_size: Height and width in pixels that the network was published with.
         classes: Number of classes that the network was published with.
+        first_shortcut: Shortcut of each stage's first block. None for `shortcut`.
+        strided_block: Whether each stage's `"first"` block halves the resolution, as
+            in the paper, or its `"last"`, as in the V2 networks of
+            `keras.applications` (for the next stage; the last stage keeps it).
+        stem_filters: Number of channels of the stem's output. None for `filters[0]`.
+        stride_on: Which convolution of a bottleneck has the stride: the first `"1x1"`,
+            as in the paper, or the `"3x3"` (v1.5).
+        cardinality: Number of groups of a bottleneck's 3x3 (ResNeXt, 1611.05431).
+        base_width: Width of a bottleneck's 3x3 for each 64 filters and group; above 64
+            it makes a Wide ResNet (1605.07146), with `cardinality` a ResNeXt.
+        dropout: Share of activations dropped between the convolutions of a `"basic_v2"`
+            block (1605.07146, section 2.4).
+        squeeze_excitation: Reduction of squeeze-and-excitation (1709.01507). None for
+            none.
+        stochastic_depth: Probability of dropping the last block's residual branch in
+            training; it decays linearly towards the first (1603.09382, equation 4).
+        antialias: Anti-aliased downsampling, `"blur"` (1904.11486) or `"average"`. None
+            for strides alone.
+        zero_gamma: Whether the last batch norm of each block starts at zero
+            (1706.02677, section 5.1).
+        use_bias: Whether the convolutions that no batch norm follows have a bias, as in
+            the V2 networks of `keras.applications`.
+        rank: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes and
+            video.
 
     Raises:
-        ValueError: If a value is not one of the above; the message names the field.
+        ValueError: If a value is not one of the above, or the combination means
+            nothing; the message names the field.
 
     Example:
 
@@ -42,8 +73,52 @@ class ResNetSpec:
     shortcut: str
     input_size: int
     classes: int
+    first_shortcut: str | None = None
+    strided_block: str = "first"
+    stem_filters: int | None = None
+    stride_on: str = "1x1"
+    cardinality: int = 1
+    base_width: int = 64
+    dropout: float = 0.0
+    squeeze_excitation: int | None = None
+    stochastic_depth: float = 0.0
+    antialias: str | None = None
+    zero_gamma: bool = False
+    use_bias: bool = False
+    rank: int = 2
 
     def __post_init__(self) -> None:
+        self._check_stages()
+        self._check_numbers()
+        self._check_names()
+        self._check_block_options()
+        self._check_combinations()
+
+    @property
+    def depth(self) -> int:
+        """Number of weighted layers as the paper counts them (without projections)."""
+        layers_per_block = blocks.BLOCKS[self.block].weighted_layers
+        return 2 + layers_per_block * sum(self.blocks_per_stage)
+
+    @property
+    def stage_strides(self) -> tuple[int, ...]:
+        """By how much each stage reduces the resolution of the one before it."""
+        last = len(self.filters) - 1
+        if self.strided_block == "first":
+            return tuple(1 if stage == 0 else 2 for stage in range(last + 1))
+        return tuple(1 if stage == last else 2 for stage in range(last + 1))
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels of the input for each pixel of the levels `"conv1"`, `"conv2"`, ..."""
+        stem = stems.STEMS[self.stem].strides
+        strides = {"conv1": max(1, stem // 2)}
+        for level, stride in enumerate(self.stage_strides, start=2):
+            stem *= stride
+            strides[f"conv{level}"] = stem
+        return strides
+
+    def _check_stages(self) -> None:
         for field in ("filters", "blocks_per_stage"):
             values = getattr(self, field)
             if not isinstance(values, (list, tuple)) or not values:
@@ -59,78 +134,139 @@ class ResNetSpec:
                 f"`blocks_per_stage` {len(self.blocks_per_stage)}: give one number for "
                 "each stage in both."
             )
-        _require_positive_integer("input_size", self.input_size)
-        _require_positive_integer("classes", self.classes)
-        for field, table in (
+
+    def _check_numbers(self) -> None:
+        for field in ("input_size", "classes", "cardinality", "base_width"):
+            _require_positive_integer(field, getattr(self, field))
+        for field in ("stem_filters", "squeeze_excitation"):
+            if getattr(self, field) is not None:
+                _require_positive_integer(field, getattr(self, field))
+        for field in ("dropout", "stochastic_depth"):
+            value = getattr(self, field)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < 1 or math.isnan(value):
+                raise ValueError(
+                    f"`{field}` must be a probability below 1, got {value!r}."
+                )
+        for field in ("zero_gamma", "use_bias"):
+            if not isinstance(getattr(self, field), bool):
+                raise ValueError(
+                    f"`{field}` must be True or False, got {getattr(self, field)!r}."
+                )
+
+    def _check_names(self) -> None:
+        for field, known in (
             ("stem", stems.STEMS),
             ("block", blocks.BLOCKS),
             ("shortcut", shortcuts.SHORTCUTS),
+            ("first_shortcut", (None, *shortcuts.SHORTCUTS)),
+            ("strided_block", blocks.STRIDED_BLOCKS),
+            ("stride_on", blocks.STRIDES_ON),
+            ("antialias", (None, *blocks.ANTIALIASES)),
+            ("rank", (1, 2, 3)),
         ):
-            if getattr(self, field) not in table:
+            value = getattr(self, field)
+            if isinstance(value, bool) or value not in known:
                 raise ValueError(
-                    f"`{field}` must be one of {', '.join(map(repr, table))}, "
-                    f"got {getattr(self, field)!r}."
+                    f"`{field}` must be one of {', '.join(map(repr, known))}, "
+                    f"got {value!r}."
                 )
-        if self.shortcut == "A" and list(self.filters) != sorted(self.filters):
-            raise ValueError(
-                "`shortcut='A'` pads channels with zeros and cannot take any away: "
-                f"`filters` must not decrease, got {self.filters}."
-            )
+
+    def _check_block_options(self) -> None:
+        options = blocks.BLOCKS[self.block].options
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            takers = [
+                name
+                for name, block in blocks.BLOCKS.items()
+                if field.name in block.options
+            ]
+            if takers and field.name not in options and value != field.default:
+                raise ValueError(
+                    f"`{field.name}={value!r}` means nothing to "
+                    f"`block={self.block!r}`, only to "
+                    f"{' and '.join(map(repr, takers))}."
+                )
+
+    def _check_combinations(self) -> None:
+        preactivation = blocks.BLOCKS[self.block].preactivation
+        for field, is_wrong, reason in (
+            (
+                "stem",
+                stems.STEMS[self.stem].normalizes == preactivation,
+                f"`block={self.block!r}` begins with "
+                f"{'a batch norm' if preactivation else 'a convolution'} and needs a "
+                f"stem that ends {'without' if preactivation else 'with'} one",
+            ),
+            (
+                "antialias",
+                self.antialias
+                and self.block == "bottleneck"
+                and self.stride_on == "1x1",
+                "a 1x1 convolution's stride cannot be anti-aliased by the 3x3 that "
+                "follows: set `stride_on='3x3'`",
+            ),
+            (
+                "base_width",
+                "bottleneck" in self.block
+                and blocks.group_width(min(self.filters), self.base_width) < 1,
+                "it leaves the narrowest stage no channel",
+            ),
+            (
+                "stochastic_depth",
+                self.stochastic_depth and "none" in self._shortcuts,
+                "a plain block that drops its only branch passes nothing on",
+            ),
+            (
+                "zero_gamma",
+                self.zero_gamma and "none" in self._shortcuts,
+                "a plain block that starts at zero passes nothing on",
+            ),
+            (
+                "strided_block",
+                self.strided_block == "last" and not preactivation,
+                f"`block={self.block!r}` has no published network that strides last",
+            ),
+            (
+                "use_bias",
+                self.use_bias and not preactivation,
+                f"a batch norm follows every convolution of `block={self.block!r}`",
+            ),
+            (
+                "first_shortcut",
+                "none" in self._shortcuts and len(self._shortcuts) > 1,
+                "a network is plain in all blocks or in none",
+            ),
+            (
+                "filters",
+                self._pads_channels and not self._channels_grow,
+                f"shortcut {self.shortcut!r} pads channels with zeros and cannot take "
+                "any away: the number of channels must not decrease",
+            ),
+        ):
+            if is_wrong:
+                raise ValueError(
+                    f"`{field}={getattr(self, field)!r}` cannot be: {reason}."
+                )
 
     @property
-    def depth(self) -> int:
-        """Number of weighted layers as the paper counts them (without projections)."""
-        layers_per_block = {"basic": 2, "bottleneck": 3}[self.block]
-        return 2 + layers_per_block * sum(self.blocks_per_stage)
+    def _shortcuts(self) -> set[str]:
+        return {self.shortcut, self.first_shortcut or self.shortcut}
+
+    @property
+    def _pads_channels(self) -> bool:
+        return any(name == "A" or name.endswith("-A") for name in self._shortcuts)
+
+    @property
+    def _channels_grow(self) -> bool:
+        expansion = blocks.BLOCKS[self.block].expansion
+        channels = [
+            self.stem_filters or self.filters[0],
+            *(expansion * filters for filters in self.filters),
+        ]
+        return channels == sorted(channels)
 
 
 def _require_positive_integer(field: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{field}` must hold positive integers, got {value!r}.")
-
-
-def _imagenet(name: str, block: str, blocks_per_stage: tuple[int, ...]) -> ResNetSpec:
-    return ResNetSpec(
-        name=name,
-        stem="imagenet",
-        block=block,
-        filters=(64, 128, 256, 512),
-        blocks_per_stage=blocks_per_stage,
-        shortcut="B",
-        input_size=224,
-        classes=1000,
-    )
-
-
-def _cifar(name: str, blocks: int) -> ResNetSpec:
-    return ResNetSpec(
-        name=name,
-        stem="cifar",
-        block="basic",
-        filters=(16, 32, 64),
-        blocks_per_stage=(blocks, blocks, blocks),
-        shortcut="A",
-        input_size=32,
-        classes=10,
-    )
-
-
-NETWORKS: dict[str, ResNetSpec] = {
-    spec.name: spec
-    for spec in (
-        # Table 1: ImageNet.
-        _imagenet("resnet18", "basic", (2, 2, 2, 2)),
-        _imagenet("resnet34", "basic", (3, 4, 6, 3)),
-        _imagenet("resnet50", "bottleneck", (3, 4, 6, 3)),
-        _imagenet("resnet101", "bottleneck", (3, 4, 23, 3)),
-        _imagenet("resnet152", "bottleneck", (3, 8, 36, 3)),
-        # Section 4.2 and Table 6: CIFAR-10, 6n + 2 layers.
-        _cifar("resnet20", 3),
-        _cifar("resnet32", 5),
-        _cifar("resnet44", 7),
-        _cifar("resnet56", 9),
-        _cifar("resnet110", 18),
-        _cifar("resnet1202", 200),
-    )
-}
-"""The published networks by name."""

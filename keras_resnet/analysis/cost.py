@@ -92,6 +92,50 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
     return Cost(tuple(_layer_cost(layer) for layer in model.layers))
 
 
+@dataclasses.dataclass(frozen=True)
+class CostComparison:
+    """The costs of several networks side by side; `str()` gives a table.
+
+    Args:
+        costs: The cost of each network, by name.
+    """
+
+    costs: dict[str, Cost]
+
+    def __str__(self) -> str:
+        header = f"{'network':28} {'parameters':>14} {'multiply-adds':>18}"
+        rows = [
+            f"{name:28} {cost.parameters:>14,} {cost.multiply_adds:>18,}"
+            for name, cost in self.costs.items()
+        ]
+        return "\n".join([header, *rows])
+
+
+def compare_costs(*models: keras.Model) -> CostComparison:
+    """Counts several models side by side, such as ResNet-34 and VGG-19 (section 3.3).
+
+    Args:
+        *models: Functional models, ours or those of `keras.applications`, each of one
+            image size.
+
+    Returns:
+        The `CostComparison`.
+
+    Raises:
+        ValueError: If a model's image size is open.
+
+    Example:
+
+    >>> vgg19 = keras.applications.VGG19(weights=None)
+    >>> resnet34 = keras_resnet.ResNet34(weights=None)
+    >>> print(keras_resnet.analysis.compare_costs(resnet34, vgg19))
+    network                          parameters      multiply-adds
+    resnet34                         21,797,672      3,663,761,408
+    vgg19                           143,667,240     19,632,062,464
+    """
+    return CostComparison({model.name: cost(model) for model in models})
+
+
 def _layer_cost(layer: keras.layers.Layer) -> LayerCost:
     output_shape = tuple(layer.output.shape[1:])
     return LayerCost(
@@ -105,9 +149,11 @@ def _layer_cost(layer: keras.layers.Layer) -> LayerCost:
 
 def _multiply_adds(layer: Any, output_shape: tuple[int, ...]) -> int:
     if isinstance(layer, keras.layers.Dense):
-        return math.prod(layer.kernel.shape)
-    if isinstance(layer, keras.layers.Conv2D):
+        return math.prod(output_shape[:-1]) * math.prod(layer.kernel.shape)
+    if isinstance(
+        layer, (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    ):
         channels_last = layer.data_format == "channels_last"
-        height, width = output_shape[:2] if channels_last else output_shape[1:]
-        return height * width * math.prod(layer.kernel.shape)
+        space = output_shape[:-1] if channels_last else output_shape[1:]
+        return math.prod(space) * math.prod(layer.kernel.shape)
     return 0
