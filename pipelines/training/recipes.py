@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import itertools
+import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -166,7 +167,7 @@ def find(name: str) -> Recipe:
 Value = typing.TypeVar("Value")
 
 # The table, and the data, say these.
-_GIVEN = ("name", "source", "classes")
+_GIVEN = ("name", "source", "classes", "rank")
 
 
 def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
@@ -185,14 +186,14 @@ def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
     >>> override(RECIPES["onecycle"], {"learning_rate": "0.1"}, "recipe").learning_rate
     0.1
     """
-    types = typing.get_type_hints(type(value))
+    kinds = typing.get_type_hints(type(value))
     for name in _GIVEN:
-        types.pop(name, None)
+        kinds.pop(name, None)
     changes = {}
     for name, setting in settings.items():
-        if name not in types:
-            raise unknown(f"{what} value", name, types)
-        changes[name] = _convert(setting, types[name], f"{what} value {name!r}")
+        if name not in kinds:
+            raise unknown(f"{what} value", name, kinds)
+        changes[name] = _convert(setting, kinds[name], f"{what} value {name!r}")
     try:
         return dataclasses.replace(value, **changes)  # type: ignore[type-var]
     except ValueError as error:
@@ -200,6 +201,10 @@ def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
 
 
 def _convert(setting: Any, kind: Any, what: str) -> Any:
+    if isinstance(kind, types.UnionType):
+        if str(setting) == "None":
+            return None
+        kind = next(k for k in typing.get_args(kind) if k is not types.NoneType)
     if kind is str:
         return str(setting)
     try:

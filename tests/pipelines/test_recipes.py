@@ -31,6 +31,9 @@ def test_command_line_values_get_their_types():
                 "augmentation=none",
                 "model.shortcut=C",
                 "model.blocks_per_stage=1,2,3",
+                "model.squeeze_excitation=16",
+                "model.stem_filters=None",
+                "model.zero_gamma=True",
             ],
             "epochs": 3,
         }
@@ -45,7 +48,11 @@ def test_command_line_values_get_their_types():
         epochs=3,
     )
     assert config.network == dataclasses.replace(
-        keras_resnet.NETWORKS["resnet20"], shortcut="C", blocks_per_stage=(1, 2, 3)
+        keras_resnet.NETWORKS["resnet20"],
+        shortcut="C",
+        blocks_per_stage=(1, 2, 3),
+        squeeze_excitation=16,
+        zero_gamma=True,
     )
 
 
@@ -71,6 +78,9 @@ def test_command_line_values_get_their_types():
         ({"settings": ["drops=0.9,0.1"]}, "'drops' must rise"),
         ({"settings": ["model.name=../../x"]}, "no model value is called 'name'"),
         ({"settings": ["model.classes=3"]}, "no model value is called 'classes'"),
+        ({"settings": ["model.rank=3"]}, "no model value is called 'rank'"),
+        ({"settings": ["model.stem_filters=x"]}, "'stem_filters'.*takes an integer"),
+        ({"settings": ["model.cardinality=32"]}, "`cardinality=32` means nothing to"),
         ({"settings": ["resize_ratio=0.5"]}, "'resize_ratio' must be at least 1"),
     ],
 )
