@@ -16,6 +16,7 @@ VERSION = re.search(
 
 REQUIRES = [
     "absl-py",
+    "huggingface_hub",
     # TFDS downloads with it and does not declare it.
     "importlib_resources",
     "keras>=3.15,<4",
@@ -26,6 +27,7 @@ REQUIRES = [
     # TensorFlow alone would take protobuf 7, which Apache Beam does not work with.
     "protobuf>=6.31.1,<7",
     "rich",
+    "safetensors",
     # Keras' TensorBoard callback; TensorFlow no longer brings it along.
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
@@ -41,12 +43,13 @@ EXTRAS = {
     "jax": ["jax"],
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
     "benchmarks": ["torch", "transformers>=5"],
+    "peers": ["keras-hub>=0.32", "timm>=1.0.31", "torchvision", "transformers>=5"],
 }
 
 EXTRAS["dev"] = [
     *(
         requirement
-        for extra in ("serving", "jax", "notebooks", "benchmarks")
+        for extra in ("serving", "jax", "notebooks", "benchmarks", "peers")
         for requirement in EXTRAS[extra]
     ),
     "hypothesis",
