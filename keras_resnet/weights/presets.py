@@ -1,0 +1,536 @@
+"""The published weights, each one entry in a table of facts."""
+
+import dataclasses
+import difflib
+import fnmatch
+import math
+
+from keras_resnet.preprocessing import MODES, Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """Weights that somebody published for one of our networks.
+
+    Args:
+        name: `publisher/weights`, in the publisher's own words.
+        network: The network they are for, a key of `keras_resnet.NETWORKS`.
+        layout: How the file names its tensors, see `keras_resnet.weights`.
+        source: Where they are: a URL, `hf://owner/repository` or `kaggle://handle`.
+        checksum: `"sha256:..."` (the whole, or the first digits that the publisher
+            gives) or `"md5:..."`. None where the publisher gives none.
+        notop_source: The same weights without the classifier, where there are any.
+        notop_checksum: Their checksum.
+        licence: As the publisher states it, None where unknown.
+        preprocessing: How the publisher prepares images. None if that is not known
+            before the download, and stands in its files.
+        input_size: Height and width that the publisher evaluates at, None as above.
+        classes: Number of classes of the classifier.
+        top1: Published accuracy in percent on ImageNet's validation images, None where
+            unknown.
+        top5: The same for the five most probable classes.
+
+    Example:
+
+    >>> PRESETS["keras/resnet50"].preprocessing == MODES["caffe"]
+    True
+    """
+
+    name: str
+    network: str
+    layout: str
+    source: str
+    checksum: str | None = None
+    notop_source: str | None = None
+    notop_checksum: str | None = None
+    licence: str | None = None
+    preprocessing: Preprocessing | None = None
+    input_size: int | None = None
+    classes: int = 1000
+    top1: float | None = None
+    top5: float | None = None
+
+
+def list_presets(pattern: str = "*") -> list[str]:
+    """Names the published weights.
+
+    Args:
+        pattern: Shell-style pattern that the preset's name or its network matches.
+
+    Returns:
+        The names, in the order of the table.
+
+    Example:
+
+    >>> list_presets("resnet50")
+    ['keras/resnet50']
+    """
+    return [
+        preset.name
+        for preset in PRESETS.values()
+        if fnmatch.fnmatchcase(preset.name, pattern)
+        or fnmatch.fnmatchcase(preset.network, pattern)
+    ]
+
+
+def default_preset(network: str) -> Preset:
+    """Finds what `weights="imagenet"` means for a network.
+
+    Args:
+        network: A key of `keras_resnet.NETWORKS`.
+
+    Returns:
+        The preset.
+
+    Raises:
+        ValueError: If nobody published ImageNet weights for the network.
+
+    Example:
+
+    >>> default_preset("resnet18").name
+    'torchvision/resnet18.imagenet1k_v1'
+    """
+    if network not in DEFAULTS:
+        near = difflib.get_close_matches(network, DEFAULTS)
+        raise ValueError(
+            f"No ImageNet weights are published for {network!r}: pass `weights=None` "
+            "for random weights, a file or preset, or take a network that has them"
+            + (f", such as {' or '.join(near)}." if near else ".")
+        )
+    return PRESETS[DEFAULTS[network]]
+
+
+def as_table() -> str:
+    """Writes the published weights as a table in Markdown, that of `docs/weights.md`.
+
+    Returns:
+        One line for each preset, those that `weights="imagenet"` means in bold.
+
+    Example:
+
+    >>> print(as_table())
+    | preset | network | resize, crop | pixels | top-1 / top-5 | licence |
+    ...
+    """
+    rows = [
+        ("preset", "network", "resize, crop", "pixels", "top-1 / top-5", "licence"),
+        ("---",) * 6,
+    ]
+    for preset in PRESETS.values():
+        bold = "**" if DEFAULTS.get(preset.network) == preset.name else ""
+        rows.append(
+            (
+                f"{bold}`{preset.name}`{bold}",
+                f"`{preset.network}`",
+                *_in_words(preset.preprocessing),
+                f"{preset.top1} / {preset.top5}" if preset.top1 else "",
+                preset.licence or "",
+            )
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _in_words(preprocessing: Preprocessing | None) -> tuple[str, str]:
+    if preprocessing is None:
+        return "in its files", "in its files"
+    plain = dataclasses.replace(
+        preprocessing, resize=None, crop=None, interpolation="bilinear"
+    )
+    modes = [mode for mode in MODES if MODES[mode] == plain]
+    pixels = modes[0] if modes else f"mean {plain.mean[0]}, std {plain.std[0]}"
+    if preprocessing.resize is None:
+        return "", pixels
+    sizes = f"{preprocessing.resize}, {preprocessing.crop}"
+    return f"{sizes} {preprocessing.interpolation}", pixels
+
+
+# Torchvision, timm and transformers call by the paper's name what strides in the 3x3
+# convolution; by that name we have the paper's own, which strides in the first 1x1.
+_V1_5 = {name: f"{name}_v1_5" for name in ("resnet50", "resnet101", "resnet152")}
+
+
+def _keras(
+    network: str,
+    mode: str,
+    licence: str,
+    md5: str,
+    notop_md5: str,
+    top1: float,
+    top5: float,
+) -> Preset:
+    source = (
+        "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+        f"{network}_weights_tf_dim_ordering_tf_kernels"
+    )
+    return Preset(
+        name=f"keras/{network}",
+        network=network,
+        layout="keras",
+        source=f"{source}.h5",
+        checksum=f"md5:{md5}",
+        notop_source=f"{source}_notop.h5",
+        notop_checksum=f"md5:{notop_md5}",
+        licence=licence,
+        preprocessing=MODES[mode],
+        input_size=224,
+        top1=top1,
+        top5=top5,
+    )
+
+
+def _torchvision(
+    file: str, version: str, resize: int, top1: float, top5: float
+) -> Preset:
+    model, digits = file.rsplit("-", 1)
+    return Preset(
+        name=f"torchvision/{model}.imagenet1k_{version}",
+        network=_V1_5.get(model, model),
+        layout="torchvision",
+        source=f"https://download.pytorch.org/models/{file}.pth",
+        checksum=f"sha256:{digits}",
+        licence="bsd-3-clause",
+        preprocessing=Preprocessing(resize=resize, crop=224),
+        input_size=224,
+        top1=top1,
+        top5=top5,
+    )
+
+
+def _timm(
+    weights: str,
+    size: int,
+    crop_pct: float,
+    interpolation: str = "bicubic",
+    mean: tuple[float, ...] = MODES["torch"].mean,
+    std: tuple[float, ...] = MODES["torch"].std,
+    licence: str = "apache-2.0",
+    classes: int = 1000,
+) -> Preset:
+    model = weights.split(".")[0]
+    return Preset(
+        name=f"timm/{weights}",
+        network=_V1_5.get(model, model),
+        layout="timm",
+        source=f"hf://timm/{weights}",
+        licence=licence,
+        preprocessing=Preprocessing(
+            mean=mean,
+            std=std,
+            resize=math.floor(size / crop_pct),
+            crop=size,
+            interpolation=interpolation,
+        ),
+        input_size=size,
+        classes=classes,
+    )
+
+
+def _transformers(depth: int) -> Preset:
+    return Preset(
+        name=f"microsoft/resnet-{depth}",
+        network=_V1_5.get(f"resnet{depth}", f"resnet{depth}"),
+        layout="transformers",
+        source=f"hf://microsoft/resnet-{depth}",
+        licence="apache-2.0",
+        preprocessing=Preprocessing(resize=256, crop=224, interpolation="bicubic"),
+        input_size=224,
+    )
+
+
+def _keras_hub(network: str, handle: str) -> Preset:
+    return Preset(
+        name=f"keras_hub/{handle.split('/')[-2]}",
+        network=network,
+        layout="keras_hub",
+        source=f"kaggle://keras/{handle}",
+    )
+
+
+_PRESETS = (
+    # The authors' own weights and Facebook's, converted by keras.applications: MD5 of
+    # its `WEIGHTS_HASHES`, accuracies and licences of its documentation.
+    _keras(
+        "resnet50",
+        "caffe",
+        "mit",
+        "2cb95161c43110f7111970584f804107",
+        "4d473c1dd8becc155b73f8504c6f6626",
+        74.9,
+        92.1,
+    ),
+    _keras(
+        "resnet101",
+        "caffe",
+        "mit",
+        "f1aeb4b969a6efcfb50fad2f0c20cfc5",
+        "88cf7a10940856eca736dc7b7e228a21",
+        76.4,
+        92.8,
+    ),
+    _keras(
+        "resnet152",
+        "caffe",
+        "mit",
+        "100835be76be38e30d865e96f2aaae62",
+        "ee4c566cf9a93f14d82f913c2dc6dd0c",
+        76.6,
+        93.1,
+    ),
+    _keras(
+        "resnet50v2",
+        "tf",
+        "bsd",
+        "3ef43a0b657b3be2300d5770ece849e0",
+        "fac2f116257151a9d068a22e544a4917",
+        76.0,
+        93.0,
+    ),
+    _keras(
+        "resnet101v2",
+        "tf",
+        "bsd",
+        "6343647c601c52e1368623803854d971",
+        "c0ed64b8031c3730f411d2eb4eea35b5",
+        77.2,
+        93.8,
+    ),
+    _keras(
+        "resnet152v2",
+        "tf",
+        "bsd",
+        "a49b44d1979771252814e80f8ec446f9",
+        "ed17cf2e0169df9d443503ef94b23b33",
+        78.0,
+        94.2,
+    ),
+    # Torchvision: file, recipe, resize, top-1, top-5.
+    _torchvision("resnet18-f37072fd", "v1", 256, 69.758, 89.078),
+    _torchvision("resnet34-b627a593", "v1", 256, 73.314, 91.42),
+    _torchvision("resnet50-0676ba61", "v1", 256, 76.13, 92.862),
+    _torchvision("resnet50-11ad3fa6", "v2", 232, 80.858, 95.434),
+    _torchvision("resnet101-63fe2227", "v1", 256, 77.374, 93.546),
+    _torchvision("resnet101-cd907fc2", "v2", 232, 81.886, 95.78),
+    _torchvision("resnet152-394f9c45", "v1", 256, 78.312, 94.046),
+    _torchvision("resnet152-f82ba261", "v2", 232, 82.284, 96.002),
+    _torchvision("resnext50_32x4d-7cdf4587", "v1", 256, 77.618, 93.698),
+    _torchvision("resnext50_32x4d-1a0047aa", "v2", 232, 81.198, 95.34),
+    _torchvision("resnext101_32x8d-8ba56ff5", "v1", 256, 79.312, 94.526),
+    _torchvision("resnext101_32x8d-110c445d", "v2", 232, 82.834, 96.228),
+    _torchvision("resnext101_64x4d-173b62eb", "v1", 232, 83.246, 96.454),
+    _torchvision("wide_resnet50_2-95faca4d", "v1", 256, 78.468, 94.086),
+    _torchvision("wide_resnet50_2-9ba9bcbe", "v2", 232, 81.602, 95.758),
+    _torchvision("wide_resnet101_2-32ee1156", "v1", 256, 78.848, 94.284),
+    _torchvision("wide_resnet101_2-d733dc28", "v2", 232, 82.51, 96.02),
+    # timm on the Hugging Face hub, which keeps the files' SHA-256; torchvision's are
+    # above. Size and crop are timm's defaults, not its larger test sizes.
+    *(
+        _timm(weights, size=224, crop_pct=0.95)
+        for weights in (
+            "resnet18.a1_in1k",
+            "resnet18.a2_in1k",
+            "resnet34.a1_in1k",
+            "resnet34.a2_in1k",
+            "resnet50.a1_in1k",
+            "resnet50.a2_in1k",
+            "resnet50.b1k_in1k",
+            "resnet50.b2k_in1k",
+            "resnet50.c1_in1k",
+            "resnet50.c2_in1k",
+            "resnet50.d_in1k",
+            "resnet50d.a1_in1k",
+            "resnet50d.a2_in1k",
+            "resnet101.a1_in1k",
+            "resnet101.a1h_in1k",
+            "resnet101.a2_in1k",
+            "resnet152.a1_in1k",
+            "resnet152.a1h_in1k",
+            "resnet152.a2_in1k",
+            "resnetaa50.a1h_in1k",
+            "resnetaa50d.sw_in12k_ft_in1k",
+            "resnetaa101d.sw_in12k_ft_in1k",
+            "resnext50_32x4d.a1_in1k",
+            "resnext50_32x4d.a1h_in1k",
+            "resnext50_32x4d.a2_in1k",
+            "resnext101_64x4d.c1_in1k",
+            "seresnet50.a1_in1k",
+            "seresnet50.a2_in1k",
+            "seresnext101_32x8d.ah_in1k",
+        )
+    ),
+    *(
+        _timm(weights, size=224, crop_pct=0.875)
+        for weights in (
+            "resnet18.gluon_in1k",
+            "resnet18d.ra2_in1k",
+            "resnet26.bt_in1k",
+            "resnet26d.bt_in1k",
+            "resnet34.bt_in1k",
+            "resnet34.gluon_in1k",
+            "resnet34d.ra2_in1k",
+            "resnet50.am_in1k",
+            "resnet50.bt_in1k",
+            "resnet50.gluon_in1k",
+            "resnet50.ra_in1k",
+            "resnet50.ram_in1k",
+            "resnet50c.gluon_in1k",
+            "resnet50d.gluon_in1k",
+            "resnet50d.ra2_in1k",
+            "resnet50s.gluon_in1k",
+            "resnet101.gluon_in1k",
+            "resnet101c.gluon_in1k",
+            "resnet101d.gluon_in1k",
+            "resnet101s.gluon_in1k",
+            "resnet152.gluon_in1k",
+            "resnet152c.gluon_in1k",
+            "resnet152d.gluon_in1k",
+            "resnet152s.gluon_in1k",
+            "resnetblur50.bt_in1k",
+            "resnext50_32x4d.gluon_in1k",
+            "resnext50_32x4d.ra_in1k",
+            "resnext50d_32x4d.bt_in1k",
+            "resnext101_32x4d.gluon_in1k",
+            "resnext101_64x4d.gluon_in1k",
+            "seresnet50.ra2_in1k",
+            "seresnext50_32x4d.gluon_in1k",
+            "seresnext50_32x4d.racm_in1k",
+            "seresnext101_32x4d.gluon_in1k",
+            "wide_resnet50_2.racm_in1k",
+        )
+    ),
+    *(
+        _timm(weights, size=160, crop_pct=0.95)
+        for weights in (
+            "resnet18.a3_in1k",
+            "resnet34.a3_in1k",
+            "resnet50.a3_in1k",
+            "resnet50d.a3_in1k",
+            "resnet101.a3_in1k",
+            "resnet152.a3_in1k",
+            "resnext50_32x4d.a3_in1k",
+            "seresnet50.a3_in1k",
+        )
+    ),
+    *(
+        _timm(weights, 224, 0.875, interpolation="bilinear", licence="cc-by-nc-4.0")
+        for weights in (
+            "resnet18.fb_ssl_yfcc100m_ft_in1k",
+            "resnet18.fb_swsl_ig1b_ft_in1k",
+            "resnet50.fb_ssl_yfcc100m_ft_in1k",
+            "resnet50.fb_swsl_ig1b_ft_in1k",
+            "resnext50_32x4d.fb_ssl_yfcc100m_ft_in1k",
+            "resnext50_32x4d.fb_swsl_ig1b_ft_in1k",
+            "resnext101_32x4d.fb_ssl_yfcc100m_ft_in1k",
+            "resnext101_32x4d.fb_swsl_ig1b_ft_in1k",
+            "resnext101_32x8d.fb_ssl_yfcc100m_ft_in1k",
+            "resnext101_32x8d.fb_swsl_ig1b_ft_in1k",
+            "resnext101_32x8d.fb_wsl_ig1b_ft_in1k",
+        )
+    ),
+    *(
+        _timm(weights, size=224, crop_pct=0.95, classes=11821)
+        for weights in (
+            "resnetaa50d.d_in12k",
+            "resnetaa50d.sw_in12k",
+            "resnetaa101d.sw_in12k",
+        )
+    ),
+    *(
+        _timm(weights, 224, crop_pct, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+        for weights, crop_pct in (
+            ("resnet18d.ra4_e3600_r224_in1k", 0.9),
+            ("resnet34.ra4_e3600_r224_in1k", 0.9),
+            ("resnet50d.ra4_e3600_r224_in1k", 0.95),
+        )
+    ),
+    _timm("resnet10t.c3_in1k", size=176, crop_pct=0.875),
+    _timm("resnet14t.c3_in1k", size=176, crop_pct=0.875),
+    _timm("resnet26t.ra2_in1k", size=256, crop_pct=0.94),
+    _timm("resnet50.a1h_in1k", size=176, crop_pct=0.9),
+    _timm("resnet101d.ra2_in1k", size=256, crop_pct=0.95),
+    _timm("resnet152d.ra2_in1k", size=256, crop_pct=0.95),
+    _timm("resnet200d.ra2_in1k", size=256, crop_pct=0.95),
+    # Converted from timm by transformers' authors.
+    *(_transformers(depth) for depth in (18, 26, 34, 50, 101, 152)),
+    # KerasHub, whose files are on Kaggle and tell their own preprocessing.
+    _keras_hub("resnet18", "resnetv1/keras/resnet_18_imagenet/3"),
+    _keras_hub("resnet50_v1_5", "resnetv1/keras/resnet_50_imagenet/3"),
+    _keras_hub("resnet101_v1_5", "resnetv1/keras/resnet_101_imagenet/3"),
+    _keras_hub("resnet152_v1_5", "resnetv1/keras/resnet_152_imagenet/3"),
+    _keras_hub("preresnet50", "resnetv2/keras/resnet_v2_50_imagenet/3"),
+    _keras_hub("preresnet101", "resnetv2/keras/resnet_v2_101_imagenet/3"),
+    _keras_hub("resnet_vd_18", "resnet_vd/keras/resnet_vd_18_imagenet/2"),
+    _keras_hub("resnet_vd_34", "resnet_vd/keras/resnet_vd_34_imagenet/2"),
+    _keras_hub("resnet_vd_50", "resnet_vd/keras/resnet_vd_50_imagenet/2"),
+    _keras_hub("resnet_vd_50", "resnet_vd/keras/resnet_vd_50_ssld_imagenet/2"),
+    _keras_hub("resnet_vd_50", "resnet_vd/keras/resnet_vd_50_ssld_v2_imagenet/2"),
+    _keras_hub("resnet_vd_50", "resnet_vd/keras/resnet_vd_50_ssld_v2_fix_imagenet/2"),
+    _keras_hub("resnet_vd_101", "resnet_vd/keras/resnet_vd_101_imagenet/2"),
+    _keras_hub("resnet_vd_101", "resnet_vd/keras/resnet_vd_101_ssld_imagenet/2"),
+    _keras_hub("resnet_vd_152", "resnet_vd/keras/resnet_vd_152_imagenet/2"),
+    _keras_hub("resnet_vd_200", "resnet_vd/keras/resnet_vd_200_imagenet/2"),
+)
+
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
+"""The published weights by name."""
+
+DEFAULTS: dict[str, str] = {
+    PRESETS[name].network: name
+    for name in (
+        # What keras.applications has means there what it means here.
+        "keras/resnet50",
+        "keras/resnet101",
+        "keras/resnet152",
+        "keras/resnet50v2",
+        "keras/resnet101v2",
+        "keras/resnet152v2",
+        # Torchvision's own defaults.
+        "torchvision/resnet18.imagenet1k_v1",
+        "torchvision/resnet34.imagenet1k_v1",
+        "torchvision/resnet50.imagenet1k_v2",
+        "torchvision/resnet101.imagenet1k_v2",
+        "torchvision/resnet152.imagenet1k_v2",
+        "torchvision/resnext50_32x4d.imagenet1k_v2",
+        "torchvision/resnext101_32x8d.imagenet1k_v2",
+        "torchvision/resnext101_64x4d.imagenet1k_v1",
+        "torchvision/wide_resnet50_2.imagenet1k_v2",
+        "torchvision/wide_resnet101_2.imagenet1k_v2",
+        # timm's own defaults, but none that forbids commercial use.
+        "timm/resnet10t.c3_in1k",
+        "timm/resnet14t.c3_in1k",
+        "timm/resnet18d.ra2_in1k",
+        "timm/resnet26.bt_in1k",
+        "timm/resnet26d.bt_in1k",
+        "timm/resnet26t.ra2_in1k",
+        "timm/resnet34d.ra2_in1k",
+        "timm/resnet50c.gluon_in1k",
+        "timm/resnet50d.ra2_in1k",
+        "timm/resnet50s.gluon_in1k",
+        "timm/resnet101c.gluon_in1k",
+        "timm/resnet101d.ra2_in1k",
+        "timm/resnet101s.gluon_in1k",
+        "timm/resnet152c.gluon_in1k",
+        "timm/resnet152d.ra2_in1k",
+        "timm/resnet152s.gluon_in1k",
+        "timm/resnet200d.ra2_in1k",
+        "timm/resnetaa50.a1h_in1k",
+        "timm/resnetaa50d.sw_in12k_ft_in1k",
+        "timm/resnetaa101d.sw_in12k_ft_in1k",
+        "timm/resnetblur50.bt_in1k",
+        "timm/resnext50d_32x4d.bt_in1k",
+        "timm/resnext101_32x4d.gluon_in1k",
+        "timm/seresnet50.a1_in1k",
+        "timm/seresnext50_32x4d.racm_in1k",
+        "timm/seresnext101_32x4d.gluon_in1k",
+        "timm/seresnext101_32x8d.ah_in1k",
+        # KerasHub has the only ones.
+        "keras_hub/resnet_v2_50_imagenet",
+        "keras_hub/resnet_v2_101_imagenet",
+        "keras_hub/resnet_vd_18_imagenet",
+        "keras_hub/resnet_vd_34_imagenet",
+        "keras_hub/resnet_vd_50_imagenet",
+        "keras_hub/resnet_vd_101_imagenet",
+        "keras_hub/resnet_vd_152_imagenet",
+        "keras_hub/resnet_vd_200_imagenet",
+    )
+}
+"""What `weights="imagenet"` means: the name of a preset for each network."""
