@@ -159,7 +159,8 @@ def bottleneck(
         Tensor `(batch, *ceil(space / strides), 4 * filters)`.
 
     Raises:
-        ValueError: If `shortcut`, `stride_on` or `antialias` is not a known option.
+        ValueError: If `shortcut`, `stride_on` or `antialias` is not a known option, or
+            `antialias` is for a stride on the 1x1 convolution.
 
     Example:
 
@@ -169,6 +170,11 @@ def bottleneck(
     """
     name = name or f"bottleneck_{keras.backend.get_uid('bottleneck')}"
     strides_1x1, strides_3x3 = _strides(strides, stride_on)
+    if antialias and strides_1x1 > 1:
+        raise ValueError(
+            f"`antialias={antialias!r}` cannot smooth the stride of the 1x1 "
+            "convolution: set `stride_on='3x3'`."
+        )
     width = group_width(filters, base_width) * cardinality
 
     def residual(x: Any) -> Any:
@@ -451,7 +457,8 @@ def stage(
         The last block's output.
 
     Raises:
-        ValueError: If `block`, `shortcut` or `strided_block` is not known.
+        ValueError: If `block`, `shortcut` or `strided_block` is not known, or
+            `stochastic_depth` has another number of entries than `blocks`.
 
     Example:
 
@@ -469,6 +476,11 @@ def stage(
     name = name or f"stage_{keras.backend.get_uid('stage')}"
     if isinstance(stochastic_depth, (int, float)):
         stochastic_depth = [stochastic_depth] * blocks
+    if blocks < 1 or len(stochastic_depth) != blocks:
+        raise ValueError(
+            f"`blocks` must be positive and `stochastic_depth` one number for each "
+            f"block, got {blocks} blocks and {len(stochastic_depth)} numbers."
+        )
     strided = 1 if strided_block == "first" else blocks
     first_dilation = first_dilation or dilation
     for index in range(1, blocks + 1):
@@ -491,11 +503,11 @@ def group_width(filters: int, base_width: int) -> int:
     return filters * base_width // 64
 
 
-def antialiased_pool(x: Any, antialias: str, name: str) -> Any:
-    """Halves the resolution: by `"blur"` (1904.11486) or `"average"`."""
+def antialiased_pool(x: Any, strides: int, antialias: str, name: str) -> Any:
+    """Divides the resolution: by `"blur"` (1904.11486) or `"average"`."""
     if antialias == "blur":
-        return BlurPool(2, name=name)(x)
-    return layer_of_rank("AveragePooling", x)(2, padding="same", name=name)(x)
+        return BlurPool(strides, name=name)(x)
+    return layer_of_rank("AveragePooling", x)(strides, padding="same", name=name)(x)
 
 
 def _preactivated(x: Any, settings: Settings, name: str) -> Any:
@@ -511,7 +523,7 @@ def _subsampled(x: Any, strides: int, antialias: str | None, name: str) -> Any:
         )
     if antialias is None or strides == 1:
         return x
-    return antialiased_pool(x, antialias, name)
+    return antialiased_pool(x, strides, antialias, name)
 
 
 def _squeezed_and_excited(

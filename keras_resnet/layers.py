@@ -34,6 +34,17 @@ def _along(axis: int, part: slice) -> tuple[slice, ...]:
     return (*[slice(None)] * axis, part)
 
 
+def _reflected(x: Any, axes: range) -> Any:
+    """Pads `axes` by the second pixel from each border, or by the only one."""
+    for axis in axes:
+        first_two = x[_along(axis, slice(None, 2))]
+        last_two = x[_along(axis, slice(-2, None))]
+        before = first_two[_along(axis, slice(-1, None))]
+        after = last_two[_along(axis, slice(None, 1))]
+        x = keras.ops.concatenate([before, x, after], axis=axis)
+    return x
+
+
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class SubsampleAndZeroPad(_SpatialLayer):
     """Identity across a change of shape, without parameters (option A, section 3.3).
@@ -162,15 +173,16 @@ class DepthEdgePadding(_SpatialLayer):
 class ReflectionPadding(_SpatialLayer):
     """Pads each spatial axis by one pixel, with the pixel next to the border's.
 
-    A 3-wide maximum over it is the maximum over the pixels that exist, also where they
-    are negative and zeros would win.
+    Where there is one pixel only, it is repeated. A 3-wide maximum over the result is
+    the maximum over the pixels that exist, also where they are negative and zeros
+    would win.
 
     Args:
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
             `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the like, as for any Keras layer.
 
-    Input shape: `(batch, *space, channels)`, each axis at least 2 (or channels first).
+    Input shape: `(batch, *space, channels)` (or channels first).
 
     Output shape: the same with `space + 2`.
 
@@ -182,11 +194,7 @@ class ReflectionPadding(_SpatialLayer):
 
     def call(self, inputs: Any) -> Any:
         """Maps `inputs` of the input shape to the output shape."""
-        for axis in self._spatial_axes(inputs.shape):
-            before = inputs[_along(axis, slice(1, 2))]
-            after = inputs[_along(axis, slice(-2, -1))]
-            inputs = keras.ops.concatenate([before, inputs, after], axis=axis)
-        return inputs
+        return _reflected(inputs, self._spatial_axes(inputs.shape))
 
     def compute_output_shape(
         self, input_shape: tuple[int | None, ...]
@@ -209,7 +217,7 @@ class BlurPool(_SpatialLayer):
             `keras.config.image_data_format()`.
         **kwargs: `name`, `dtype` and the like, as for any Keras layer.
 
-    Input shape: `(batch, *space, channels)`, each axis at least 2 (or channels first).
+    Input shape: `(batch, *space, channels)` (or channels first).
 
     Output shape: the same with `ceil(space / strides)`.
 
@@ -222,14 +230,12 @@ class BlurPool(_SpatialLayer):
     def __init__(self, strides: int = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.strides = strides
-        self._pad = ReflectionPadding(
-            data_format=self.data_format, dtype=self.dtype_policy
-        )
 
     def call(self, inputs: Any) -> Any:
         """Maps `inputs` of the input shape to the output shape."""
-        x = self._pad(inputs)
-        for axis in self._spatial_axes(inputs.shape):
+        axes = self._spatial_axes(inputs.shape)
+        x = _reflected(inputs, axes)
+        for axis in axes:
             left = x[_along(axis, slice(None, -2, self.strides))]
             middle = x[_along(axis, slice(1, -1, self.strides))]
             right = x[_along(axis, slice(2, None, self.strides))]

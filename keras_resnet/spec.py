@@ -166,7 +166,7 @@ class ResNetSpec:
             ("rank", (1, 2, 3)),
         ):
             value = getattr(self, field)
-            if isinstance(value, bool) or value not in known:
+            if isinstance(value, (bool, float)) or value not in tuple(known):
                 raise ValueError(
                     f"`{field}` must be one of {', '.join(map(repr, known))}, "
                     f"got {value!r}."

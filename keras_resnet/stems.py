@@ -100,7 +100,7 @@ def _pool(x: Any, antialias: str | None) -> Any:
         return layer_of_rank("AveragePooling", x)(2, name="pool1_pool")(x)
     if antialias == "blur":
         x = _max_pool(x, strides=1)
-        return antialiased_pool(x, antialias, name="pool1_aa")
+        return antialiased_pool(x, 2, antialias, name="pool1_aa")
     return _max_pool(x, strides=2)
 
 
