@@ -14,7 +14,10 @@ Example:
 from keras_resnet import analysis as analysis
 from keras_resnet import blocks as blocks
 from keras_resnet import layers as layers
+from keras_resnet import preprocessing as preprocessing
 from keras_resnet import shortcuts as shortcuts
+from keras_resnet import surgery as surgery
+from keras_resnet import weights as weights
 from keras_resnet.applications import PlainNet18 as PlainNet18
 from keras_resnet.applications import PlainNet20 as PlainNet20
 from keras_resnet.applications import PlainNet32 as PlainNet32
@@ -38,11 +41,17 @@ from keras_resnet.applications import ResNet152V2 as ResNet152V2
 from keras_resnet.applications import ResNet164 as ResNet164
 from keras_resnet.applications import ResNet1001 as ResNet1001
 from keras_resnet.applications import ResNet1202 as ResNet1202
+from keras_resnet.applications import create as create
 from keras_resnet.builder import build as build
-from keras_resnet.builder import create as create
 from keras_resnet.convolution import Settings as Settings
 from keras_resnet.networks import NETWORKS as NETWORKS
 from keras_resnet.networks import list_models as list_models
+from keras_resnet.preprocessing import decode_predictions as decode_predictions
+from keras_resnet.preprocessing import preprocess_input as preprocess_input
+from keras_resnet.remat import rematerialize as rematerialize
 from keras_resnet.spec import ResNetSpec as ResNetSpec
+from keras_resnet.weights import export_weights as export_weights
+from keras_resnet.weights import list_presets as list_presets
+from keras_resnet.weights import load_weights as load_weights
 
 __version__ = "0.1.0"

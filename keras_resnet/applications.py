@@ -1,16 +1,98 @@
-"""The published networks as functions in the manner of `keras.applications`."""
+"""The published networks with their weights, also as functions by name.
 
+The functions are in the manner of `keras.applications`.
+"""
+
+import dataclasses
 import os
+import warnings
 from typing import Any, Protocol
 
 import keras
 
-from keras_resnet.builder import create
-from keras_resnet.networks import NETWORKS
+from keras_resnet import networks
+from keras_resnet import weights as published
+from keras_resnet.builder import build
+from keras_resnet.preprocessing import MODES, Preprocessing
+from keras_resnet.spec import ResNetSpec
+
+
+def create(
+    name: str,
+    /,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    include_preprocessing: bool = False,
+    **overrides: Any,
+) -> keras.Model:
+    """Builds a network of the table, with weights, and with anything about it changed.
+
+    Args:
+        name: A key of `NETWORKS`; `keras_resnet.list_models()` lists them.
+        weights: None for random weights; otherwise what `keras_resnet.load_weights`
+            takes: `"imagenet"`, the name of a preset, a path, `hf://owner/repository`
+            or a URL with its checksum.
+        include_preprocessing: Whether the model normalises images of 0 to 255 by
+            itself: as the weights want it or, where they do not tell, those that
+            `"imagenet"` means for the network, or else as PyTorch's weights do.
+        **overrides: Fields of `ResNetSpec`, such as `shortcut="C"` or `rank=3`, and
+            arguments of `keras_resnet.build`, such as `output_stride=8`. `classes` and
+            `name` are those of `build`. With `weights`, `classes` asks for a new
+            classifier where they have another number; a warning says so.
+
+    Returns:
+        The `keras.Model`. Its attribute `preset` tells what was loaded, None for random
+        weights.
+
+    Raises:
+        ValueError: If there is no such network, an override is refused, or the weights
+            cannot be had or do not fit.
+        TypeError: If there is no such override.
+
+    Example:
+
+    >>> model = keras_resnet.create("resnet18", rank=1, input_shape=(16000, 1))
+    """
+    spec = networks.find(name)
+    fields = {field.name for field in dataclasses.fields(ResNetSpec)}
+    changes = {
+        field: overrides.pop(field)
+        for field in fields - {"name", "classes"}
+        if field in overrides
+    }
+    has_top = overrides.get("include_top", True)
+    has_top = has_top and overrides.get("feature_levels") is None
+    located = None
+    if weights is not None:
+        located = published.locate(weights, spec.name, include_top=has_top)
+    if include_preprocessing:
+        overrides["preprocessing"] = _preprocessing(spec.name, located)
+    model = build(dataclasses.replace(spec, **changes), **overrides)
+    has_new_head = published.load_weights(
+        model, located, new_head=overrides.get("classes") is not None
+    )
+    if located is not None and has_new_head:
+        warnings.warn(
+            f"{model.name!r} has a new classifier, with random weights: those in "
+            f"{located.source!r} are for another number of classes than "
+            f"{overrides['classes']}.",
+            stacklevel=2,
+        )
+    return model
+
+
+def _preprocessing(
+    network: str, located: published.LocatedWeights | None
+) -> Preprocessing:
+    if located is not None and located.preprocessing is not None:
+        return located.preprocessing
+    if network in published.DEFAULTS:
+        return published.default_preset(network).preprocessing or MODES["torch"]
+    return MODES["torch"]
 
 
 class Application(Protocol):
-    """What every function of this module takes and returns."""
+    """What every function by the name of a network takes and returns."""
 
     def __call__(
         self,
@@ -22,6 +104,7 @@ class Application(Protocol):
         classes: int | None = None,
         classifier_activation: str | None = "softmax",
         name: str | None = None,
+        include_preprocessing: bool = False,
         **overrides: Any,
     ) -> keras.Model:
         """Builds the network, see for example `keras_resnet.ResNet50`."""
@@ -33,23 +116,26 @@ _DOCSTRING = """Builds {title} ({source}).
 
     Args:
         include_top: Whether to end with average pooling and the classifier.
-        weights: None for random weights, or the path of a `.weights.h5` or `.keras`
-            file. {weights}
+        weights: What `keras_resnet.load_weights` takes: a preset, a path,
+            `hf://owner/repository` or a URL with its checksum; None for random weights.
+            Defaults to {weights}.
         input_tensor: Keras tensor to use as the images.
         input_shape: `(height, width, channels)`, or channels first if that is
             `keras.config.image_data_format()`. Defaults to `({size}, {size}, 3)`, and
             to `(None, None, 3)` with `include_top=False`.
         pooling: Without top: None for `(batch, height, width, channels)`, `"avg"` or
             `"max"` for `(batch, channels)`.
-        classes: Number of classes. Defaults to {classes}.
+        classes: Number of classes. Defaults to {classes}. Where the weights have
+            another number, the classifier stays random, and a warning says so.
         classifier_activation: Activation of the classifier, None for logits.
         name: Name of the model. Defaults to `"{name}"`.
+        include_preprocessing: Whether the model normalises images of 0 to 255 by
+            itself, see `keras_resnet.create`. Otherwise they must come normalised.
         **overrides: What `keras_resnet.create` takes: fields of `ResNetSpec`, such as
             `shortcut="C"`, and arguments of `build`, such as `output_stride=8`.
 
     Returns:
-        A functional `keras.Model` for normalised images; with top, its output is
-        `(batch, classes)`.
+        A functional `keras.Model`; with top, its output is `(batch, classes)`.
 
     Raises:
         ValueError: If an argument is not as above, or the weights do not fit.
@@ -61,9 +147,9 @@ _DOCSTRING = """Builds {title} ({source}).
 
 
 def _application(title: str, source: str) -> Application:
-    spec = NETWORKS[title.lower()]
-    # Only ImageNet networks inherit the default of keras.applications.
-    default = "imagenet" if spec.classes == 1000 and spec.shortcut != "none" else None
+    spec = networks.find(title.lower())
+    has_weights = spec.name in published.DEFAULTS
+    default = "imagenet" if has_weights else None
 
     def application(
         include_top: bool = True,
@@ -74,23 +160,22 @@ def _application(title: str, source: str) -> Application:
         classes: int | None = None,
         classifier_activation: str | None = "softmax",
         name: str | None = None,
+        include_preprocessing: bool = False,
         **overrides: Any,
     ) -> keras.Model:
-        _check_weights(title, weights)
-        model = create(
+        return create(
             spec.name,
             include_top=include_top,
+            weights=weights,
             input_tensor=input_tensor,
             input_shape=input_shape,
             pooling=pooling,
             classes=classes,
             classifier_activation=classifier_activation,
             name=name,
+            include_preprocessing=include_preprocessing,
             **overrides,
         )
-        if weights is not None:
-            load_weights(model, weights)
-        return model
 
     application.__name__ = application.__qualname__ = title
     application.__doc__ = _DOCSTRING.format(
@@ -100,54 +185,12 @@ def _application(title: str, source: str) -> Application:
         size=spec.input_size,
         classes=spec.classes,
         weights=(
-            'The default `"imagenet"` is refused: none are published here yet.'
-            if default
-            else "Defaults to None."
+            f'`"imagenet"`, the preset `"{published.DEFAULTS[spec.name]}"`'
+            if has_weights
+            else "None"
         ),
     )
     return application
-
-
-def _check_weights(title: str, weights: str | os.PathLike[str] | None) -> None:
-    if weights is None or os.path.isfile(weights):
-        return
-    if weights == "imagenet":
-        raise ValueError(
-            f"No ImageNet weights are published here for {title} yet: pass "
-            "`weights=None` for random weights, or the path of a `.weights.h5` or "
-            "`.keras` file."
-        )
-    raise ValueError(
-        "`weights` must be None or the path of a `.weights.h5` or `.keras` file, and "
-        f"there is no file {os.fspath(weights)!r}."
-    )
-
-
-def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Loads a `.weights.h5` or `.keras` file into `model`.
-
-    Args:
-        model: The model to fill; unchanged if the file does not fit.
-        path: The file.
-
-    Raises:
-        ValueError: If the file is damaged or holds another network.
-
-    Example:
-
-    >>> load_weights(keras_resnet.ResNet20(), "runs/demo/model.keras")
-    """
-    before = model.get_weights()
-    try:
-        model.load_weights(path)
-    except Exception as error:
-        # Keras raises whatever h5py, zipfile or a layer raises, having loaded a part.
-        model.set_weights(before)
-        raise ValueError(
-            f"The weights in {os.fspath(path)!r} do not fit {model.name!r} with input "
-            f"{model.input_shape} and output {model.output_shape}: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
 
 
 ResNet18 = _application("ResNet18", "Table 1")

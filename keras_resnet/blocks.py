@@ -90,7 +90,8 @@ def basic(
             name=f"{name}_1",
         )
         x = activate(x, settings=settings, name=f"{name}_1_relu")
-        x = _subsampled(x, strides, antialias, f"{name}_1_aa")
+        is_dilated = dilation != first_dilation
+        x = _subsampled(x, strides, antialias, is_dilated, f"{name}_1_aa")
         x = convolution(
             x,
             filters,
@@ -191,7 +192,8 @@ def bottleneck(
             name=f"{name}_2",
         )
         x = activate(x, settings=settings, name=f"{name}_2_relu")
-        x = _subsampled(x, strides_3x3, antialias, f"{name}_2_aa")
+        is_dilated = dilation != (first_dilation or dilation)
+        x = _subsampled(x, strides_3x3, antialias, is_dilated, f"{name}_2_aa")
         x = convolution(
             x,
             4 * filters,
@@ -515,13 +517,16 @@ def _preactivated(x: Any, settings: Settings, name: str) -> Any:
     return activate(x, settings=settings, name=f"{name}_preact_relu")
 
 
-def _subsampled(x: Any, strides: int, antialias: str | None, name: str) -> Any:
+def _subsampled(
+    x: Any, strides: int, antialias: str | None, is_dilated: bool, name: str
+) -> Any:
+    """Divides the resolution; where dilation replaces that, only blurs, as timm."""
     if antialias not in (None, *ANTIALIASES):
         raise ValueError(
             f"`antialias` must be None or one of "
             f"{', '.join(map(repr, ANTIALIASES))}, got {antialias!r}."
         )
-    if antialias is None or strides == 1:
+    if antialias is None or (strides == 1 and not is_dilated):
         return x
     return antialiased_pool(x, strides, antialias, name)
 
@@ -535,6 +540,11 @@ def _squeezed_and_excited(
     """
     if reduction is None:
         return x
+    if reduction < 1:
+        raise ValueError(
+            "`squeeze_excitation` must be None or a factor of at least 1, got "
+            f"{reduction!r}."
+        )
     channels = x.shape[channel_axis()]
     reduced = max(8, int(channels / reduction + 4) // 8 * 8)
     gate = layer_of_rank("GlobalAveragePooling", x)(

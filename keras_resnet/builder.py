@@ -1,7 +1,6 @@
 """From a spec to a Keras model: stem, stages, head."""
 
 import dataclasses
-import difflib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,8 @@ from keras_resnet.convolution import (
     normalize,
 )
 from keras_resnet.networks import NETWORKS
+from keras_resnet.preprocessing import Preprocessing, Standardize
+from keras_resnet.remat import rematerialize
 from keras_resnet.spec import ResNetSpec
 from keras_resnet.stems import STEMS
 
@@ -39,11 +40,13 @@ def build(
     feature_levels: Sequence[str] | None = None,
     output_stride: int | None = None,
     fully_convolutional: bool = False,
+    preprocessing: Preprocessing | None = None,
+    remat: Sequence[str] = (),
     settings: Settings | None = None,
 ) -> keras.Model:
     """Builds the functional model that `spec` describes, with new random weights.
 
-    The model takes images that are already normalised. The data format is
+    The data format is
     `keras.config.image_data_format()`, the precision `keras.config.dtype_policy()`;
     the class scores are float32 under any mixed-precision policy.
 
@@ -65,13 +68,18 @@ def build(
         name: Name of the model. Defaults to that of the spec.
         feature_levels: Levels whose activations are the model's outputs, instead of a
             top: a dict from `"conv1"` (the stem before its pooling), `"conv2"`, ... to
-            tensors. The attribute `feature_strides` of the model tells how many pixels
-            of the images make one of theirs.
+            tensors. The attribute `feature_strides` of the new model tells how many
+            pixels of the images make one of theirs. In pre-activation networks only the
+            last level is normalised and activated.
         output_stride: How many pixels of the images make one of the last stage's; the
             stages that would exceed it dilate their convolutions instead. Defaults to
             that of the spec, 32 for ImageNet's networks.
         fully_convolutional: With top: whether the classifier judges each position, as
             for segmentation. The output is then `(batch, height, width, classes)`.
+        preprocessing: How the model is to normalise images of 0 to 255 by itself. None
+            if they come normalised.
+        remat: Stages, such as `("conv3",)`, whose activations are computed again in the
+            backward pass instead of being kept, see `keras_resnet.rematerialize`.
         settings: What all convolutions and batch norms share. Defaults to the paper's.
 
     Returns:
@@ -86,11 +94,16 @@ def build(
     >>> model = build(spec, classes=100, classifier_activation=None)
     """
     _check_head(spec, include_top, pooling, feature_levels, fully_convolutional)
-    settings = settings or Settings(use_bias=spec.use_bias)
+    settings = settings or Settings()
+    if spec.use_bias:
+        settings = dataclasses.replace(settings, use_bias=True)
     is_pooled = include_top and not fully_convolutional and feature_levels is None
     images = _images(spec, is_pooled, input_tensor, input_shape)
 
-    levels = _levels(images, spec, output_stride, settings)
+    x = images
+    if preprocessing is not None:
+        x = Standardize.from_preprocessing(preprocessing, name="preprocessing")(x)
+    levels = _levels(x, spec, output_stride, settings)
     x = levels[-1]
 
     if feature_levels is not None:
@@ -105,51 +118,12 @@ def build(
     _allow_recursion_through(spec)
     inputs = images if input_tensor is None else keras.utils.get_source_inputs(images)
     model = keras.Model(inputs, x, name=name or spec.name)
+    if remat:
+        model = rematerialize(model, remat)
     if feature_levels is not None:
         strides = _strides(spec, output_stride)
         model.feature_strides = {level: strides[level] for level in feature_levels}
     return model
-
-
-def create(name: str, /, **overrides: Any) -> keras.Model:
-    """Builds a network of the table, with anything about it changed.
-
-    Args:
-        name: A key of `NETWORKS`; `keras_resnet.list_models()` lists them.
-        **overrides: Fields of `ResNetSpec`, such as `shortcut="C"` or `rank=3`, and
-            arguments of `build`, such as `classes=5` or `output_stride=8`. `classes`
-            and `name` go to `build`.
-
-    Returns:
-        The `keras.Model`, with random weights.
-
-    Raises:
-        ValueError: If there is no such network, or an override is refused.
-        TypeError: If there is no such override.
-
-    Example:
-
-    >>> model = keras_resnet.create("resnet18", rank=1, input_shape=(16000, 1))
-    """
-    fields = {field.name for field in dataclasses.fields(ResNetSpec)}
-    changes = {
-        field: overrides.pop(field)
-        for field in fields - {"name", "classes"}
-        if field in overrides
-    }
-    return build(dataclasses.replace(network(name), **changes), **overrides)
-
-
-def network(name: str) -> ResNetSpec:
-    """Returns the spec called `name`, or raises a ValueError that lists near names."""
-    if name not in NETWORKS:
-        near = difflib.get_close_matches(name, NETWORKS, n=3, cutoff=0.5)
-        raise ValueError(
-            f"There is no network {name!r}"
-            + (f"; did you mean {' or '.join(map(repr, near))}?" if near else "; ")
-            + " `keras_resnet.list_models()` lists them."
-        )
-    return NETWORKS[name]
 
 
 def _check_head(
@@ -315,3 +289,8 @@ def _classify(
     x = keras.layers.Permute((*(axis + 1 for axis in axes), 1), name="to_last")(x)
     x = classifier(x)
     return keras.layers.Permute((len(axes) + 1, *axes), name="to_first")(x)
+
+
+# A file of the deepest network loads in a process that has built none.
+for _spec in NETWORKS.values():
+    _allow_recursion_through(_spec)

@@ -17,6 +17,11 @@ class _SpatialLayer(keras.layers.Layer):
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.data_format = data_format or keras.config.image_data_format()
+        if self.data_format not in ("channels_last", "channels_first"):
+            raise ValueError(
+                "`data_format` must be 'channels_last' or 'channels_first', got "
+                f"{data_format!r}."
+            )
 
     def _channel_axis(self, shape: Any) -> int:
         return len(shape) - 1 if self.data_format == "channels_last" else 1

@@ -1,5 +1,6 @@
 """The table of published networks, each with its source."""
 
+import difflib
 import fnmatch
 from typing import Any
 
@@ -195,3 +196,33 @@ def list_models(pattern: str = "*") -> list[str]:
     ['resnext101_32x4d', 'resnext101_32x8d', 'resnext101_64x4d']
     """
     return fnmatch.filter(NETWORKS, pattern)
+
+
+def find(name: str) -> ResNetSpec:
+    """Looks a network up in the table.
+
+    Args:
+        name: A key of `NETWORKS`.
+
+    Returns:
+        The network's spec.
+
+    Raises:
+        ValueError: If there is no such network; the message names the nearest.
+
+    Example:
+
+    >>> find("resnet50").depth
+    50
+    """
+    if name not in NETWORKS:
+        wanted = str(name).lower()
+        begun = [known for known in NETWORKS if known.startswith(wanted)]
+        close = difflib.get_close_matches(wanted, NETWORKS, n=3, cutoff=0.5)
+        near = (begun or close)[:3]
+        raise ValueError(
+            f"There is no network {name!r}"
+            + (f", but {' and '.join(map(repr, near))}" if near else "")
+            + ": `keras_resnet.list_models()` lists them all."
+        )
+    return NETWORKS[name]

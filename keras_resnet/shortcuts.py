@@ -121,7 +121,9 @@ def pool_and_project(
 ) -> Any:
     """2x2 average pool where the resolution changes, and 1x1 convolution always.
 
-    PaddleClas' and KerasHub's "vd" networks have it in each stage's first block.
+    PaddleClas' and KerasHub's "vd" networks have it in each stage's first block. Where
+    dilation replaces the stride, it averages at each position, at the border over the
+    pixels that exist; timm counts zeros there.
     """
     if strides > 1 or dilation > 1:
         pool = layer_of_rank("AveragePooling", x)(
@@ -326,7 +328,11 @@ def _without_shortcut_gradient(carry: Carry) -> Shortcut:
 
 
 def _without_residual_gradient(carry: Carry) -> Shortcut:
-    """The residual branch learns, and passes no gradient to the block's input."""
+    """The residual branch learns, and passes no gradient to the block's input.
+
+    In a pre-activation block the gradient stops after the batch norm that it begins
+    with, which the shortcut may share.
+    """
 
     def shortcut(
         x: Any,

@@ -213,6 +213,11 @@ class ResNetSpec:
                 "it leaves the narrowest stage no channel",
             ),
             (
+                "stem_filters",
+                "deep" in self.stem and (self.stem_filters or self.filters[0]) < 3,
+                f"`stem={self.stem!r}` begins with a part of its channels",
+            ),
+            (
                 "stochastic_depth",
                 self.stochastic_depth and "none" in self._shortcuts,
                 "a plain block that drops its only branch passes nothing on",

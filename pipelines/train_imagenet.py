@@ -15,7 +15,10 @@ _HYPERPARAMETERS = flags.DEFINE_string(
     "hyperparameters", "", "A file of values, as python -m pipelines.tune writes it."
 )
 _WEIGHTS = flags.DEFINE_string(
-    "weights", "", "Start from a run's folder, or a .keras or .weights.h5 file."
+    "weights",
+    "",
+    "Start from a run's folder, or what keras_resnet.load_weights takes: a file, "
+    "a preset, imagenet, hf://OWNER/REPOSITORY.",
 )
 _EXAMPLES_DIR = flags.DEFINE_string(
     "examples_dir", "", "Where the records lie, to share them between runs."

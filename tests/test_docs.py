@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-PAGES = ["docs/networks.md"]
+PAGES = ["docs/networks.md", "docs/surgery.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -145,8 +145,12 @@ def _read_safetensors(path: pathlib.Path) -> Weights:
 def _read_torch(path: pathlib.Path) -> Weights:
     import pickle
 
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        raise ValueError(
+            "that takes PyTorch: install it, or take the weights as .safetensors"
+        ) from error
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             _check_size(sum(entry.file_size for entry in archive.infolist()))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib.util
 import json
 import math
 import os
@@ -31,6 +32,8 @@ class LocatedWeights:
         checksum: The checksum that the file was found to have, None for none.
         preprocessing: How images are prepared for these weights, None where unknown.
         preset: The entry of `PRESETS`, None for any other weights.
+        stride_on: Which convolution of a bottleneck has the stride, `"1x1"` or `"3x3"`;
+            None where only the layout tells.
 
     Example:
 
@@ -46,6 +49,7 @@ class LocatedWeights:
     checksum: str | None = None
     preprocessing: Preprocessing | None = None
     preset: Preset | None = None
+    stride_on: str | None = None
 
 
 def load_weights(
@@ -98,6 +102,13 @@ def load_weights(
             layout=layout,
             checksum=checksum,
         )
+    strides = {source.stride_on, importing.stride_on(model)} - {None}
+    if len(strides) > 1:
+        raise ValueError(
+            f"The weights in {source.source!r} are of a network whose bottlenecks have "
+            f"the stride on the {source.stride_on} convolution, and {model.name!r} has "
+            f"it on the other: set `stride_on={source.stride_on!r}`."
+        )
     has_new_head = importing.load_file(
         model, source.path, layout=source.layout, new_head=new_head
     )
@@ -136,7 +147,9 @@ def locate(
     source = os.path.expanduser(source)
     preset = _find_preset(source, network)
     if preset is not None:
-        if include_top or preset.notop_source is None:
+        if preset.mirror is not None and importlib.util.find_spec("torch") is None:
+            source, known = preset.mirror, None
+        elif include_top or preset.notop_source is None:
             source, known = preset.source, preset.checksum
         else:
             source, known = preset.notop_source, preset.notop_checksum
@@ -157,7 +170,7 @@ def locate(
             + (f", of which the nearest are {', '.join(near)}." if near else ".")
         )
     if preset is not None and preset.preprocessing is not None:
-        said = _Said(preset.network, preset.layout, preset.preprocessing)
+        said = _Said(preprocessing=preset.preprocessing)
     else:
         said = _read_configs(source, path)
     return LocatedWeights(
@@ -168,6 +181,7 @@ def locate(
         checksum=checksum,
         preprocessing=said.preprocessing,
         preset=preset,
+        stride_on=said.stride_on,
     )
 
 
@@ -186,6 +200,7 @@ class _Said:
     network: str | None = None
     layout: str | None = None
     preprocessing: Preprocessing | None = None
+    stride_on: str | None = None
 
 
 def _read_configs(source: str, path: str) -> _Said:
@@ -198,7 +213,13 @@ def _read_configs(source: str, path: str) -> _Said:
             preprocessing=_timm_preprocessing(config["pretrained_cfg"]),
         )
     if config.get("model_type") == "resnet":
-        return _Said(layout="transformers")
+        is_v1 = config.get("downsample_in_bottleneck", False)
+        processor = _read_json(source, path, "preprocessor_config.json")
+        return _Said(
+            layout="transformers",
+            preprocessing=_transformers_preprocessing(processor),
+            stride_on="1x1" if is_v1 else "3x3",
+        )
     if "registered_name" in config:
         converter = _read_json(source, path, "image_converter.json")
         return _Said(
@@ -232,6 +253,21 @@ def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
         resize=math.floor(size / config["crop_pct"]),
         crop=size,
         interpolation=config["interpolation"],
+    )
+
+
+def _transformers_preprocessing(config: dict[str, Any]) -> Preprocessing | None:
+    """Reads the configuration of transformers' `ConvNextImageProcessor`."""
+    if not {"image_mean", "image_std", "size"} <= config.keys():
+        return None
+    size = config["size"]
+    size = size["shortest_edge"] if isinstance(size, dict) else size
+    return Preprocessing(
+        mean=tuple(config["image_mean"]),
+        std=tuple(config["image_std"]),
+        resize=int(size / config.get("crop_pct", 224 / 256)),
+        crop=size,
+        interpolation={2: "bilinear", 3: "bicubic"}[config.get("resample", 2)],
     )
 
 

@@ -21,6 +21,7 @@ class Preset:
             gives) or `"md5:..."`. None where the publisher gives none.
         notop_source: The same weights without the classifier, where there are any.
         notop_checksum: Their checksum.
+        mirror: Where the same tensors are in a file that needs no PyTorch to read.
         licence: As the publisher states it, None where unknown.
         preprocessing: How the publisher prepares images. None if that is not known
             before the download, and stands in its files.
@@ -43,6 +44,7 @@ class Preset:
     checksum: str | None = None
     notop_source: str | None = None
     notop_checksum: str | None = None
+    mirror: str | None = None
     licence: str | None = None
     preprocessing: Preprocessing | None = None
     input_size: int | None = None
@@ -188,6 +190,7 @@ def _torchvision(
         layout="torchvision",
         source=f"https://download.pytorch.org/models/{file}.pth",
         checksum=f"sha256:{digits}",
+        mirror=f"hf://timm/{model}.{'tv' if version == 'v1' else 'tv2'}_in1k",
         licence="bsd-3-clause",
         preprocessing=Preprocessing(resize=resize, crop=224),
         input_size=224,
@@ -232,8 +235,6 @@ def _transformers(depth: int) -> Preset:
         layout="transformers",
         source=f"hf://microsoft/resnet-{depth}",
         licence="apache-2.0",
-        preprocessing=Preprocessing(resize=256, crop=224, interpolation="bicubic"),
-        input_size=224,
     )
 
 

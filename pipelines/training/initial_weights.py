@@ -1,66 +1,63 @@
-"""Starting from the weights of an earlier run or file."""
+"""Starting from the weights of an earlier run, or from published ones."""
 
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from keras_resnet.applications import load_weights
+from keras_resnet import weights
+from keras_resnet.preprocessing import Preprocessing
+from pipelines.data import preprocessing
 from pipelines.errors import UserError
-
-_HEAD = "predictions"
 
 
 def load_initial_weights(model: keras.Model, source: str) -> bool:
-    """Fills `model` from an earlier run or a weights file.
+    """Fills `model` from an earlier run, a file or a preset.
 
     Args:
         model: The network to fill.
-        source: A run's folder, or a `.keras` or `.weights.h5` file.
+        source: A run's folder, or what `keras_resnet.load_weights` takes.
 
     Returns:
-        Whether the classifier was loaded too; it is left random where the earlier
-        network, from a run or `.keras` file, has another number of classes.
+        Whether the classifier was loaded too; it is left random where the weights are
+        for another number of classes.
 
     Raises:
-        UserError: If the source does not exist, is damaged or is another network.
+        UserError: If the source does not exist, is damaged, is another network, or
+            wants its images prepared otherwise than the pipelines do.
     """
     path = Path(source)
-    if path.is_dir():
+    if (path / "run.json").is_file():
         path = path / "model" / "model.keras"
-    if not path.is_file():
-        raise UserError(
-            f"--weights={source}: there is no file {path}; give a finished run's "
-            "folder, or a .keras or .weights.h5 file"
-        )
-    if path.suffix != ".keras":
-        try:
-            load_weights(model, path)
-        except ValueError as error:
-            raise UserError(f"--weights={source}: {error}") from error
-        return True
-    try:
-        earlier = keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        # Keras raises whatever zipfile, h5py or a layer raises.
-        raise UserError(f"--weights={source} cannot be read: {error}") from error
-    return _copy_weights(earlier, model, source)
-
-
-def _copy_weights(earlier: keras.Model, model: keras.Model, source: str) -> bool:
-    found = {layer.name: layer.get_weights() for layer in earlier.layers}
-    weights = {}
-    for layer in model.layers:
-        if not layer.weights:
-            continue
-        values = found.get(layer.name, [])
-        if [v.shape for v in values] == [w.shape for w in layer.weights]:
-            weights[layer] = values
-        elif layer.name != _HEAD:
+        if not path.is_file():
             raise UserError(
-                f"--weights={source} holds the network {earlier.name!r}, which does "
-                f"not fit {model.name!r} at layer {layer.name!r}; give the --model it "
-                "was trained with"
+                f"--weights={source}: there is no file {path}; give the folder of a "
+                "run that is finished"
             )
-    for layer, values in weights.items():
-        layer.set_weights(values)
-    return any(layer.name == _HEAD for layer in weights)
+    elif (path / "model" / "model.keras").is_file():
+        path = path / "model" / "model.keras"
+    try:
+        located = weights.locate(str(path) if path.exists() else source, model.name)
+        _check_pixels(located.preprocessing, source)
+        return not weights.load_weights(model, located, new_head=True)
+    except ValueError as error:
+        raise UserError(f"--weights={source}: {error}") from error
+
+
+def _check_pixels(wanted: Preprocessing | None, source: str) -> None:
+    """Refuses weights that were trained on pixels normalised in another way."""
+    if wanted is None:
+        return
+    ours = preprocessing.Preprocessing(size=224, resize=256)
+    is_ours = (
+        wanted.channels == "rgb"
+        and np.allclose(np.multiply(wanted.mean, wanted.scale), ours.mean)
+        and np.allclose(np.multiply(wanted.std, wanted.scale), ours.std)
+    )
+    if not is_ours:
+        raise UserError(
+            f"--weights={source}: they want pixels of mean {wanted.mean} and deviation "
+            f"{wanted.std} in {wanted.channels} order, which the pipelines do not "
+            "prepare; take those of torchvision or timm, for example with "
+            "--model=resnet50_v1_5"
+        )

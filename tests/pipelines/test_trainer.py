@@ -2,16 +2,19 @@
 
 import csv
 import dataclasses
+import json
 
 import keras
 import numpy as np
 import pytest
 
+import keras_resnet
 from pipelines.artifacts import TrainedModel
 from pipelines.components.trainer import trainer
 from pipelines.data.input_pipeline import training_batches
 from pipelines.errors import UserError
 from pipelines.training.checkpoints import Checkpoint
+from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.strategies import make_strategy
 
 
@@ -129,7 +132,7 @@ def test_starts_from_an_earlier_run(tiny_model, train, tiny_network, tmp_path):
         atol=1e-6,
     )
     other = dataclasses.replace(tiny_network, blocks_per_stage=(2, 1, 1))
-    with pytest.raises(UserError, match="does not fit 'resnet20' at layer 'conv2_bl"):
+    with pytest.raises(UserError, match="do not fit 'resnet20': it lacks conv2_block2"):
         train(tmp_path / "other", network=other, weights=str(run))
 
 
@@ -137,6 +140,32 @@ def test_new_classifier_for_other_classes(tiny_model, drawings, train, tmp_path)
     more = dataclasses.replace(drawings, classes=(*drawings.classes, "one more"))
     model = train(tmp_path, more, weights=str(tiny_model.keras_path))
     assert model.load_keras().output_shape == (None, len(drawings.classes) + 1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "is_ours"), [((0.485, 0.456, 0.406), True), ((0.5, 0.5, 0.5), False)]
+)
+def test_published_weights_say_which_pixels_they_want(mean, is_ours, tmp_path):
+    network = keras_resnet.create("resnet20", shortcut="B")
+    keras_resnet.export_weights(network, tmp_path / "model.safetensors", layout="timm")
+    published = {
+        "architecture": "resnet20",
+        "pretrained_cfg": {
+            "mean": mean,
+            "std": (0.229, 0.224, 0.225),
+            "input_size": (3, 32, 32),
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+        },
+    }
+    (tmp_path / "config.json").write_text(json.dumps(published))
+    model = keras_resnet.create("resnet20", shortcut="B")
+    if is_ours:
+        assert load_initial_weights(model, str(tmp_path / "model.safetensors"))
+        np.testing.assert_array_equal(model.get_weights()[0], network.get_weights()[0])
+    else:
+        with pytest.raises(UserError, match="which the pipelines do not prepare"):
+            load_initial_weights(model, str(tmp_path / "model.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +178,11 @@ def test_new_classifier_for_other_classes(tiny_model, drawings, train, tmp_path)
         ),
         ({"schedule": "steps", "drops": (0.01, 0.02)}, {}, "steps are too few"),
         ({"batch_size": 1000}, {}, "do not fill one batch of 1000"),
-        ({}, {"weights": "no/such/run"}, "there is no file no/such/run"),
+        (
+            {},
+            {"weights": "no/such/run"},
+            "no file, folder or preset 'no/such/run'",
+        ),
         ({"learning_rate": 1e30}, {}, "the loss is no longer a number"),
     ],
 )

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import importlib.util
 import json
 import threading
 
@@ -69,6 +70,22 @@ def logits(model, expected):
         expected["images"], "channels_last", "torch"
     )
     return keras.ops.convert_to_numpy(model(images))
+
+
+@pytest.mark.parametrize("has_torch", [True, False])
+def test_pickled_presets_come_from_a_mirror_without_torch(
+    has_torch, recorded, monkeypatch
+):
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: object() if has_torch else None
+    )
+    model = keras_resnet.create("resnet18", input_shape=(32, 32, 3))
+    load_weights(model, "imagenet")
+    assert recorded["source"] == (
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+        if has_torch
+        else "hf://timm/resnet18.tv_in1k"
+    )
 
 
 def test_url_to_logits(model, url, cifar_folder, expected, tmp_path, monkeypatch):
@@ -248,6 +265,24 @@ def test_config_of_transformers(recorded, model, tmp_path):
     transformers.ResNetConfig().save_pretrained(tmp_path)
     load_weights(model, tmp_path)
     assert recorded["layout"] == "transformers"
+    assert (model.preset.stride_on, model.preset.preprocessing) == ("3x3", None)
+    processor = {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "size": {"shortest_edge": 224},
+        "crop_pct": 0.875,
+        "resample": 3,
+    }
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    load_weights(model, tmp_path)
+    assert model.preset.preprocessing == preprocessing.Preprocessing(
+        resize=256, crop=224, interpolation="bicubic"
+    )
+    config = transformers.ResNetConfig(downsample_in_bottleneck=True)
+    config.save_pretrained(tmp_path)
+    v1_5 = keras_resnet.create("resnet50_v1_5", include_top=False)
+    with pytest.raises(ValueError, match="set `stride_on='1x1'`"):
+        load_weights(v1_5, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "bert"}'])

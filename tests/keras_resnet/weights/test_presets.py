@@ -151,6 +151,14 @@ def test_timm_has_no_others_for_our_networks(torch_operators):
     assert published == set(published_by("timm"))
 
 
+def test_mirrors_hold_the_files_of_torchvision(torch_operators):
+    timm = pytest.importorskip("timm")
+    for preset in published_by("torchvision").values():
+        config = timm.get_pretrained_cfg(preset.mirror.removeprefix("hf://timm/"))
+        assert preset.mirror == f"hf://{config.hf_hub_id}"
+        assert preset.source == config.url
+
+
 def test_timm_defaults(torch_operators):
     timm = pytest.importorskip("timm")
     for network, name in DEFAULTS.items():
