@@ -22,7 +22,7 @@ from keras_resnet.convolution import (
     normalize,
 )
 from keras_resnet.layers import BlurPool
-from keras_resnet.shortcuts import SHORTCUTS
+from keras_resnet.shortcuts import SHORTCUTS, BlockInput, Shortcut
 
 _DEFAULT = Settings()
 
@@ -104,9 +104,8 @@ def basic(
         x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
         return _dropped(x, stochastic_depth, name)
 
-    terms = _shortcut(shortcut)(
-        x, residual, filters, strides, name, dilation=dilation, settings=settings
-    )
+    block = BlockInput(x, filters, strides, name, None, dilation, settings)
+    terms = _shortcut(shortcut)(block, residual)
     x = _sum(terms, f"{name}_add")
     return activate(x, settings=settings, name=f"{name}_out")
 
@@ -205,9 +204,8 @@ def bottleneck(
         x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
         return _dropped(x, stochastic_depth, name)
 
-    terms = _shortcut(shortcut)(
-        x, residual, 4 * filters, strides, name, dilation=dilation, settings=settings
-    )
+    block = BlockInput(x, 4 * filters, strides, name, None, dilation, settings)
+    terms = _shortcut(shortcut)(block, residual)
     x = _sum(terms, f"{name}_add")
     return activate(x, settings=settings, name=f"{name}_out")
 
@@ -282,16 +280,9 @@ def basic_v2(
         x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
         return _dropped(x, stochastic_depth, name)
 
-    terms = _shortcut(shortcut)(
-        x,
-        residual,
-        filters,
-        strides,
-        name,
-        activated=_preactivated(x, settings, name),
-        dilation=dilation,
-        settings=settings,
-    )
+    activated = _preactivated(x, settings, name)
+    block = BlockInput(x, filters, strides, name, activated, dilation, settings)
+    terms = _shortcut(shortcut)(block, residual)
     return _output(terms, name)
 
 
@@ -372,16 +363,9 @@ def bottleneck_v2(
         x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
         return _dropped(x, stochastic_depth, name)
 
-    terms = _shortcut(shortcut)(
-        x,
-        residual,
-        4 * filters,
-        strides,
-        name,
-        activated=_preactivated(x, settings, name),
-        dilation=dilation,
-        settings=settings,
-    )
+    activated = _preactivated(x, settings, name)
+    block = BlockInput(x, 4 * filters, strides, name, activated, dilation, settings)
+    terms = _shortcut(shortcut)(block, residual)
     return _output(terms, name)
 
 
@@ -576,7 +560,7 @@ def _strides(strides: int, stride_on: str) -> tuple[int, int]:
     return (strides, 1) if stride_on == "1x1" else (1, strides)
 
 
-def _shortcut(option: str) -> Callable[..., list[Any]]:
+def _shortcut(option: str) -> Shortcut:
     if option not in SHORTCUTS:
         raise ValueError(
             f"`shortcut` must be one of {', '.join(map(repr, SHORTCUTS))}, "

@@ -1,16 +1,11 @@
 """The shortcuts of residual blocks: how a block's input reaches its output.
 
-A *carry* takes the block's input `x` to the shape of its output. All have one
-signature: `(x, filters, strides, name, *, activated, dilation, settings)`. `x` is a
-tensor `(batch, *space, channels)` (or channels first), `filters`, `strides` and
-`dilation` are those of the block as a whole, `name` prefixes the layers' names.
-`activated` is what the residual branch of a pre-activation block starts from; a
-projection starts there too, and is not normalised (1603.05027, section 4.1).
-
-A *shortcut* also sees the residual branch, as a function, and gives the terms of the
-block's sum: `(x, residual, filters, strides, name, *, activated, dilation, settings)`.
+A *carry* takes the block's input to the shape of its output. A *shortcut* also sees the
+residual branch, as a function, and gives the terms of the block's sum. Both are told
+about the block by a `BlockInput`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -26,142 +21,123 @@ from keras_resnet.convolution import (
 )
 from keras_resnet.layers import StopGradient, SubsampleAndZeroPad
 
-Carry = Callable[..., Any]
-Shortcut = Callable[..., list[Any]]
-_DEFAULT = Settings()
+
+@dataclasses.dataclass(frozen=True)
+class BlockInput:
+    """What a shortcut knows of its block.
+
+    Args:
+        x: The block's input, a tensor `(batch, *space, channels)` (or channels first).
+        filters: Number of channels of the block's output.
+        strides: Stride of the block as a whole.
+        name: Prefix of the layers' names.
+        activated: What the residual branch of a pre-activation block starts from: `x`,
+            normalised and activated. A projection starts there too, and is not
+            normalised (1603.05027, section 4.1). None in other blocks.
+        dilation: Distance of the kernels' taps in the block.
+        settings: What all convolutions and batch norms share.
+
+    Example:
+
+    >>> block = BlockInput(keras.Input((8, 8, 64)), 128, strides=2, name="mine")
+    >>> keras_resnet.shortcuts.project_changes(block).shape
+    (None, 4, 4, 128)
+    """
+
+    x: Any
+    filters: int
+    strides: int
+    name: str
+    activated: Any = None
+    dilation: int = 1
+    settings: Settings = Settings()
+
+    @property
+    def start(self) -> Any:
+        """What the residual branch and projections start from."""
+        return self.x if self.activated is None else self.activated
+
+    @property
+    def keeps_channels(self) -> bool:
+        """Whether the output has as many channels as the input."""
+        return self.x.shape[channel_axis()] == self.filters
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the shape of the input."""
+        return self.strides == 1 and self.keeps_channels
+
+    def starting_from(self, start: Any) -> "BlockInput":
+        """Returns the same block with another tensor in the place of `start`."""
+        field = "x" if self.activated is None else "activated"
+        return dataclasses.replace(self, **{field: start})
 
 
-def zero_pad(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
+Carry = Callable[[BlockInput], Any]
+Residual = Callable[[Any], Any]
+Shortcut = Callable[[BlockInput, Residual], list[Any]]
+
+
+def zero_pad(block: BlockInput) -> Any:
     """Option A: identity; subsampled and zero-padded where shapes change."""
-    if _keeps_shape(x, filters, strides):
-        return x
-    return SubsampleAndZeroPad(filters, strides, name=f"{name}_0_zero_pad")(x)
-
-
-def project_changes(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
-    """Option B: identity; a 1x1 convolution where shapes change."""
-    if _keeps_shape(x, filters, strides):
-        return x
-    return project(x, filters, strides, name, activated=activated, settings=settings)
-
-
-def project(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
-    """Option C: a 1x1 convolution in every block."""
-    name = f"{name}_0"
-    if activated is None:
-        return convolution(x, filters, 1, strides, settings=settings, name=name)
-    return convolve(
-        activated, filters, 1, strides, bias=settings.bias, settings=settings, name=name
+    if block.keeps_shape:
+        return block.x
+    pad = SubsampleAndZeroPad(
+        block.filters, block.strides, name=f"{block.name}_0_zero_pad"
     )
+    return pad(block.x)
 
 
-def pool_and_project_changes(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
+def project_changes(block: BlockInput) -> Any:
+    """Option B: identity; a 1x1 convolution where shapes change."""
+    return block.x if block.keeps_shape else project(block)
+
+
+def project(block: BlockInput) -> Any:
+    """Option C: a 1x1 convolution in every block."""
+    arguments = (block.start, block.filters, 1, block.strides)
+    settings, name = block.settings, f"{block.name}_0"
+    if block.activated is None:
+        return convolution(*arguments, settings=settings, name=name)
+    return convolve(*arguments, bias=settings.bias, settings=settings, name=name)
+
+
+def pool_and_project_changes(block: BlockInput) -> Any:
     """Option D: identity; 2x2 average pool and 1x1 convolution where shapes change.
 
     ResNet-D of *Bag of Tricks* (1812.01187, figure 2c).
     """
-    if _keeps_shape(x, filters, strides):
-        return x
-    return pool_and_project(
-        x,
-        filters,
-        strides,
-        name,
-        activated=activated,
-        dilation=dilation,
-        settings=settings,
-    )
+    return block.x if block.keeps_shape else pool_and_project(block)
 
 
-def pool_and_project(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
+def pool_and_project(block: BlockInput) -> Any:
     """2x2 average pool where the resolution changes, and 1x1 convolution always.
 
     PaddleClas' and KerasHub's "vd" networks have it in each stage's first block. Where
     dilation replaces the stride, it averages at each position, at the border over the
     pixels that exist; timm counts zeros there.
     """
-    if strides > 1 or dilation > 1:
-        pool = layer_of_rank("AveragePooling", x)(
-            2, strides=strides, padding="same", name=f"{name}_0_pool"
+    if block.strides > 1 or block.dilation > 1:
+        pool = layer_of_rank("AveragePooling", block.x)(
+            2, strides=block.strides, padding="same", name=f"{block.name}_0_pool"
         )
-        if activated is None:
-            x = pool(x)
-        else:
-            activated = pool(activated)
-    return project(x, filters, 1, name, activated=activated, settings=settings)
+        block = block.starting_from(pool(block.start))
+    return project(dataclasses.replace(block, strides=1))
 
 
-def subsample(
-    x: Any,
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> Any:
+def subsample(block: BlockInput) -> Any:
     """Identity, subsampled; a 1x1 convolution where the number of channels changes.
 
     The V2 networks of `keras.applications` have it.
     """
-    if x.shape[channel_axis()] != filters:
-        return project(
-            x, filters, strides, name, activated=activated, settings=settings
-        )
-    if strides == 1:
-        return x
-    pool = layer_of_rank("MaxPooling", x)(1, strides=strides, name=f"{name}_0_pool")
-    return pool(x)
-
-
-def _keeps_shape(x: Any, filters: int, strides: int) -> bool:
-    return strides == 1 and x.shape[channel_axis()] == filters
+    if not block.keeps_channels:
+        return project(block)
+    if block.strides == 1:
+        return block.x
+    pool = layer_of_rank("MaxPooling", block.x)(
+        1, strides=block.strides, name=f"{block.name}_0_pool"
+    )
+    return pool(block.x)
 
 
 CARRIES: dict[str, Carry] = {
@@ -175,196 +151,109 @@ CARRIES: dict[str, Carry] = {
 """The carries by name: A, B and C are the paper's (section 4.1), D is ResNet-D's."""
 
 
-def plain(
-    x: Any,
-    residual: Callable[[Any], Any],
-    filters: int,
-    strides: int,
-    name: str,
-    *,
-    activated: Any = None,
-    dilation: int = 1,
-    settings: Settings = _DEFAULT,
-) -> list[Any]:
+def plain(block: BlockInput, residual: Residual) -> list[Any]:
     """No shortcut: the plain networks of section 3.3."""
-    return [residual(x if activated is None else activated)]
+    return [residual(block.start)]
 
 
-def _carried(carry: Carry) -> Shortcut:
+def carried(carry: Carry, block: BlockInput, residual: Residual) -> list[Any]:
     """The shortcut of a residual network: `x + F(x)` (equations 1 and 2)."""
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        *,
-        activated: Any = None,
-        **options: Any,
-    ) -> list[Any]:
-        carried = carry(x, filters, strides, name, activated=activated, **options)
-        return [carried, residual(x if activated is None else activated)]
-
-    return shortcut
+    return [carry(block), residual(block.start)]
 
 
-def _gate(
-    x: Any, kind: str, bias: float, filters: int, strides: int, name: str, settings: Any
-) -> Any:
-    gate = convolve(
-        x, filters, 1, strides, bias=bias, settings=settings, name=f"{name}_{kind}"
-    )
-    return keras.layers.Activation("sigmoid", name=f"{name}_{kind}_sigmoid")(gate)
-
-
-def _gated(carry: Carry, gates: str) -> Shortcut:
+def gated(
+    carry: Carry, block: BlockInput, residual: Residual, *, gates: str
+) -> list[Any]:
     """Gates `T` and `C` of highway networks: `C(x) * x + T(x) * F(x)` (1505.00387).
 
     Both are 1x1 convolutions and sigmoids. The biases start at -2 and +2, so that the
-    input passes at first (1505.00387, section 2.2).
+    input passes at first (1505.00387, section 2.2). `gates` is `"coupled"` for
+    `C = 1 - T`, `"uncoupled"`, or `"shortcut"` where `F(x)` is not gated.
     """
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        *,
-        activated: Any = None,
-        settings: Settings = _DEFAULT,
-        **options: Any,
-    ) -> list[Any]:
-        start = x if activated is None else activated
-        carried = carry(
-            x,
-            filters,
-            strides,
-            name,
-            activated=activated,
-            settings=settings,
-            **options,
-        )
-        transformed = residual(start)
-        transform = _gate(start, "gate", -2.0, filters, strides, name, settings)
-        if gates == "uncoupled":
-            pass_on = _gate(start, "carry", 2.0, filters, strides, name, settings)
-        else:
-            complement = keras.layers.Rescaling(-1.0, 1.0, name=f"{name}_gate_rest")
-            pass_on = complement(transform)
-        multiply = keras.layers.Multiply
-        carried = multiply(name=f"{name}_carried")([carried, pass_on])
-        if gates != "shortcut":
-            transformed = multiply(name=f"{name}_transformed")([transformed, transform])
-        return [carried, transformed]
-
-    return shortcut
+    terms = carried(carry, block, residual)
+    transform = _gate(block, "gate", bias=-2.0)
+    if gates == "uncoupled":
+        passing = _gate(block, "carry", bias=2.0)
+    else:
+        rest = keras.layers.Rescaling(-1.0, 1.0, name=f"{block.name}_gate_rest")
+        passing = rest(transform)
+    multiply = keras.layers.Multiply
+    terms[0] = multiply(name=f"{block.name}_carried")([terms[0], passing])
+    if gates != "shortcut":
+        terms[1] = multiply(name=f"{block.name}_transformed")([terms[1], transform])
+    return terms
 
 
-def _scaled(carry: Carry) -> Shortcut:
+def _gate(block: BlockInput, kind: str, bias: float) -> Any:
+    name = f"{block.name}_{kind}"
+    gate = convolve(
+        block.start,
+        block.filters,
+        1,
+        block.strides,
+        bias=bias,
+        settings=block.settings,
+        name=name,
+    )
+    return keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
+
+
+def scaled(carry: Carry, block: BlockInput, residual: Residual) -> list[Any]:
     """Half the input and half the residual: `0.5 x + 0.5 F(x)` (1603.05027, 3.1)."""
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        **options: Any,
-    ) -> list[Any]:
-        carried, transformed = _carried(carry)(
-            x, residual, filters, strides, name, **options
-        )
-        return [
-            keras.layers.Rescaling(0.5, name=f"{name}_carried")(carried),
-            keras.layers.Rescaling(0.5, name=f"{name}_transformed")(transformed),
-        ]
-
-    return shortcut
+    names = ("carried", "transformed")
+    return [
+        keras.layers.Rescaling(0.5, name=f"{block.name}_{name}")(term)
+        for name, term in zip(names, carried(carry, block, residual), strict=True)
+    ]
 
 
-def _dropped(carry: Carry) -> Shortcut:
+def dropped(carry: Carry, block: BlockInput, residual: Residual) -> list[Any]:
     """Half the input's elements are dropped in training (1603.05027, section 3.1)."""
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        **options: Any,
-    ) -> list[Any]:
-        carried, transformed = _carried(carry)(
-            x, residual, filters, strides, name, **options
-        )
-        return [keras.layers.Dropout(0.5, name=f"{name}_carried")(carried), transformed]
-
-    return shortcut
+    terms = carried(carry, block, residual)
+    drop = keras.layers.Dropout(0.5, name=f"{block.name}_carried")
+    return [drop(terms[0]), terms[1]]
 
 
-def _without_shortcut_gradient(carry: Carry) -> Shortcut:
+def without_shortcut_gradient(
+    carry: Carry, block: BlockInput, residual: Residual
+) -> list[Any]:
     """The shortcut passes the activation, and no gradient to the block's input."""
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        *,
-        activated: Any = None,
-        **options: Any,
-    ) -> list[Any]:
-        stopped = StopGradient(name=f"{name}_0_stop")(x)
-        if activated is None:
-            carried = carry(stopped, filters, strides, name, **options)
-        else:
-            start = StopGradient(name=f"{name}_0_stop_activated")(activated)
-            carried = carry(stopped, filters, strides, name, activated=start, **options)
-        return [carried, residual(x if activated is None else activated)]
-
-    return shortcut
+    stopped = dataclasses.replace(
+        block, x=StopGradient(name=f"{block.name}_0_stop")(block.x)
+    )
+    if block.activated is not None:
+        stop = StopGradient(name=f"{block.name}_0_stop_activated")
+        stopped = stopped.starting_from(stop(block.activated))
+    return [carry(stopped), residual(block.start)]
 
 
-def _without_residual_gradient(carry: Carry) -> Shortcut:
+def without_residual_gradient(
+    carry: Carry, block: BlockInput, residual: Residual
+) -> list[Any]:
     """The residual branch learns, and passes no gradient to the block's input.
 
     In a pre-activation block the gradient stops after the batch norm that it begins
     with, which the shortcut may share.
     """
-
-    def shortcut(
-        x: Any,
-        residual: Callable[[Any], Any],
-        filters: int,
-        strides: int,
-        name: str,
-        **options: Any,
-    ) -> list[Any]:
-        stop = StopGradient(name=f"{name}_1_stop")
-        return _carried(carry)(
-            x, lambda start: residual(stop(start)), filters, strides, name, **options
-        )
-
-    return shortcut
+    stop = StopGradient(name=f"{block.name}_1_stop")
+    return [carry(block), residual(stop(block.start))]
 
 
-_JOINS: dict[str, Callable[[Carry], Shortcut]] = {
-    "gated": functools.partial(_gated, gates="coupled"),
-    "gated_uncoupled": functools.partial(_gated, gates="uncoupled"),
-    "gated_shortcut_only": functools.partial(_gated, gates="shortcut"),
-    "constant_scaling": _scaled,
-    "dropout": _dropped,
-    "stop_shortcut_gradient": _without_shortcut_gradient,
-    "stop_residual_gradient": _without_residual_gradient,
+_JOINS: dict[str, Callable[..., list[Any]]] = {
+    "gated": functools.partial(gated, gates="coupled"),
+    "gated_uncoupled": functools.partial(gated, gates="uncoupled"),
+    "gated_shortcut_only": functools.partial(gated, gates="shortcut"),
+    "constant_scaling": scaled,
+    "dropout": dropped,
+    "stop_shortcut_gradient": without_shortcut_gradient,
+    "stop_residual_gradient": without_residual_gradient,
 }
 
 SHORTCUTS: dict[str, Shortcut] = {
-    **{name: _carried(carry) for name, carry in CARRIES.items()},
+    **{name: functools.partial(carried, carry) for name, carry in CARRIES.items()},
     "none": plain,
-    **{name: join(project_changes) for name, join in _JOINS.items()},
-    **{f"{name}-A": join(zero_pad) for name, join in _JOINS.items()},
+    **{name: functools.partial(join, project_changes) for name, join in _JOINS.items()},
+    **{f"{name}-A": functools.partial(join, zero_pad) for name, join in _JOINS.items()},
 }
 """The shortcuts by name.
 
