@@ -105,9 +105,16 @@ def test_refuses(arguments, sentence):
         keras_resnet.ResNet18(**{"weights": None, **arguments})
 
 
-def test_default_weights_say_what_to_do():
+def test_default_weights():
+    def default(build):
+        return inspect.signature(build).parameters["weights"].default
+
+    assert (
+        default(keras_resnet.ResNet18) == default(keras_resnet.ResNet152) == "imagenet"
+    )
+    assert default(keras_resnet.PlainNet34) is default(keras_resnet.ResNet20) is None
     with pytest.raises(ValueError, match="pass `weights=None`"):
-        keras_resnet.ResNet152()
+        keras_resnet.PlainNet34(weights="imagenet")
 
 
 def test_other_files_leave_no_half_loaded_model(tmp_path):
