@@ -69,7 +69,7 @@ def fetch(
     Example:
 
     >>> fetch("hf://timm/resnet18.a1_in1k")
-    '/root/.cache/huggingface/hub/models--timm--resnet18.a1_in1k/.../model.safetensors'
+    '.../hub/models--timm--resnet18.a1_in1k/snapshots/.../model.safetensors'
     """
     scheme = source.split("://")[0]
     if scheme not in _FETCHERS:

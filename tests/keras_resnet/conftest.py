@@ -5,7 +5,10 @@ import pytest
 
 @pytest.fixture(scope="session")
 def torch_operators():
-    """Lets timm and torchvision be imported without their compiled operators."""
+    """Lets timm and torchvision be imported without their compiled operators.
+
+    Their models need none of them.
+    """
     torch = pytest.importorskip("torch")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

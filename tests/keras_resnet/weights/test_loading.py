@@ -322,18 +322,11 @@ def test_config_of_keras_hub(recorded, model, tmp_path):
     )
 
 
-def test_timm_preset_from_the_hub_cache_offline(tmp_path, monkeypatch):
+def test_timm_preset_from_the_hub_cache_offline(timm, tmp_path, monkeypatch):
     """From `"imagenet"` to the peer's logits, on pixels that the model standardizes."""
     torch = pytest.importorskip("torch")
     safetensors_torch = pytest.importorskip("safetensors.torch")
     constants = pytest.importorskip("huggingface_hub.constants")
-    # timm is imported without torchvision's compiled operators.
-    monkeypatch.setattr(
-        torch.library,
-        "register_fake",
-        lambda *args, **kwargs: lambda function: function,
-    )
-    timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     peer = timm.create_model("resnet10t").eval()
     for module in peer.modules():

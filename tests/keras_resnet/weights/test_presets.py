@@ -26,19 +26,6 @@ def published_by(publisher):
     }
 
 
-@pytest.fixture(scope="module")
-def torch_operators():
-    """Lets timm and torchvision be imported without their compiled operators."""
-    torch = pytest.importorskip("torch")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            torch.library,
-            "register_fake",
-            lambda *args, **kwargs: lambda function: function,
-        )
-        yield
-
-
 def our_name(network):
     """Others' name of a network that has the stride on the 3x3 convolution."""
     return (
@@ -119,8 +106,7 @@ def test_torchvision(torch_operators):
     assert seen == set(presets)
 
 
-def test_timm(torch_operators):
-    timm = pytest.importorskip("timm")
+def test_timm(timm):
     presets = published_by("timm")
     for name, preset in presets.items():
         config = timm.get_pretrained_cfg(name)
@@ -138,8 +124,7 @@ def test_timm(torch_operators):
         assert preprocessing.interpolation == data["interpolation"]
 
 
-def test_timm_has_no_others_for_our_networks(torch_operators):
-    timm = pytest.importorskip("timm")
+def test_timm_has_no_others_for_our_networks(timm):
     ours = {our_name(network) for network in timm.list_models(module="resnet")}
     published = {
         name
@@ -151,16 +136,14 @@ def test_timm_has_no_others_for_our_networks(torch_operators):
     assert published == set(published_by("timm"))
 
 
-def test_mirrors_hold_the_files_of_torchvision(torch_operators):
-    timm = pytest.importorskip("timm")
+def test_mirrors_hold_the_files_of_torchvision(timm):
     for preset in published_by("torchvision").values():
         config = timm.get_pretrained_cfg(preset.mirror.removeprefix("hf://timm/"))
         assert preset.mirror == f"hf://{config.hf_hub_id}"
         assert preset.source == config.url
 
 
-def test_timm_defaults(torch_operators):
-    timm = pytest.importorskip("timm")
+def test_timm_defaults(timm):
     for network, name in DEFAULTS.items():
         if name.startswith("timm/"):
             config = timm.get_pretrained_cfg(network)
