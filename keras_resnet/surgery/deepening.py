@@ -136,7 +136,7 @@ def _check_identity(
         raise ValueError(
             f"Model {model.name!r} cannot be deepened at {block!r}: without a "
             "shortcut, a plain block would have to compute the identity with its "
-            "convolutions and activations, which none does exactly."
+            "convolutions and batch norms, whose statistics change with each batch."
         )
     if f"{block}_carried" in layers:
         raise ValueError(
