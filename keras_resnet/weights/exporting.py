@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnet.weights.identification import likely_networks
 from keras_resnet.weights.importing import layers_by_name, stride_on, variables_by_name
 from keras_resnet.weights.layouts import LAYOUTS, Layout
 from keras_resnet.weights.naming import to_theirs
-from keras_resnet.weights.networks import likely_networks
 
 _APPLICATIONS = {
     "resnet50": keras.applications.ResNet50,

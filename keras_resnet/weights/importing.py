@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_resnet.weights.files import Weights, is_keras_file, read
+from keras_resnet.weights.identification import likely_networks
 from keras_resnet.weights.layouts import LAYOUTS, POOLED_SHORTCUTS, Layout
 from keras_resnet.weights.naming import (
     recognize,
@@ -15,7 +16,6 @@ from keras_resnet.weights.naming import (
     variants_of_file,
     variants_of_model,
 )
-from keras_resnet.weights.networks import likely_networks
 
 _FIRST_KERNELS = ("conv1_conv/kernel", "conv1_1_conv/kernel")
 _MENTIONED = 3

@@ -9,8 +9,8 @@ import safetensors.numpy
 import keras_resnet
 from keras_resnet.weights.exporting import export_weights
 from keras_resnet.weights.files import read_tensors
+from keras_resnet.weights.identification import likely_networks
 from keras_resnet.weights.importing import load_file
-from keras_resnet.weights.networks import likely_networks
 
 SMALL = {"blocks_per_stage": (1, 2, 1, 1), "filters": (8, 8, 8, 8)}
 
