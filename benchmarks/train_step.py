@@ -171,14 +171,14 @@ def plain_keras(
 def ours(network: str, images: np.ndarray, labels: np.ndarray) -> Built:
     environment.prepare("fast")
     import keras_resnet
+    from keras_resnet.training import RECIPES
+    from keras_resnet.training.optimizers import make_optimizer
     from pipelines.training.batch_norm import for_training
-    from pipelines.training.optimizers import make_optimizer
-    from pipelines.training.recipes import RECIPES
 
     spec = dataclasses.replace(keras_resnet.NETWORKS[network], shortcut="B")
     model = keras_resnet.build(spec, input_shape=images.shape[1:])
     recipe = dataclasses.replace(RECIPES["he2015"], learning_rate=0.01)
-    optimizer = make_optimizer(recipe, total_steps=1000)
+    optimizer = make_optimizer(recipe, steps_per_epoch=1000)
     return _keras(for_training(model, recipe.batch_norm), optimizer, images, labels)
 
 

@@ -17,6 +17,7 @@ from keras_resnet import layers as layers
 from keras_resnet import preprocessing as preprocessing
 from keras_resnet import shortcuts as shortcuts
 from keras_resnet import surgery as surgery
+from keras_resnet import training as training
 from keras_resnet import weights as weights
 from keras_resnet.applications import PlainNet18 as PlainNet18
 from keras_resnet.applications import PlainNet20 as PlainNet20

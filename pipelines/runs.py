@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import keras_resnet
+from keras_resnet.training import Recipe
+from keras_resnet.training.schedules import SCHEDULES
+from keras_resnet.training.spans import in_steps
 from pipelines import files
 from pipelines.data.augmentation import compose
 from pipelines.errors import UserError, unknown
-from pipelines.training import recipes
 from pipelines.training.batch_norm import STATISTICS
-from pipelines.training.schedules import SCHEDULES
+from pipelines.training.settings import find_recipe, override, parse_settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +35,7 @@ class RunConfig:
 
     data: str
     network: keras_resnet.ResNetSpec
-    recipe: recipes.Recipe
+    recipe: Recipe
     seed: int = 0
     weights: str = ""
     validation_share: float = 0.1
@@ -47,12 +49,11 @@ class RunConfig:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "RunConfig":
         """Returns the configuration that `to_json` gave `values` for."""
-        recipe = {**values["recipe"], "drops": tuple(values["recipe"]["drops"])}
         return cls(
             **{
                 **values,
                 "network": keras_resnet.ResNetSpec(**values["network"]),
-                "recipe": recipes.Recipe(**recipe),
+                "recipe": Recipe.from_json(values["recipe"]),
             }
         )
 
@@ -225,8 +226,8 @@ def request(
     Args:
         data: See `RunConfig`.
         model: A name in `keras_resnet.NETWORKS`.
-        recipe: A name in `recipes.RECIPES`.
-        settings: `KEY=VALUE` texts, see `recipes.parse_settings`.
+        recipe: A name in `keras_resnet.training.RECIPES`.
+        settings: `KEY=VALUE` texts, see `parse_settings`.
         hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
             before `model`.
         epochs: The recipe's epochs, None to leave them.
@@ -239,16 +240,16 @@ def request(
     model = tuned.get("model", model)
     if model not in keras_resnet.NETWORKS:
         raise unknown("model", model, keras_resnet.NETWORKS)
-    recipe_settings, network_settings = recipes.parse_settings(settings)
+    recipe_settings, network_settings = parse_settings(settings)
     if epochs is not None:
         recipe_settings["epochs"] = str(epochs)
-    network = recipes.override(
+    network = override(
         keras_resnet.NETWORKS[model],
         {**tuned.get("network", {}), **network_settings},
         "model",
     )
-    chosen = recipes.override(
-        recipes.find(tuned.get("base_recipe", recipe)),
+    chosen = override(
+        find_recipe(tuned.get("base_recipe", recipe)),
         {**tuned.get("recipe", {}), **recipe_settings},
         "recipe",
     )
@@ -259,7 +260,16 @@ def request(
         if name not in table:
             raise unknown(kind, name, table)
     compose(chosen.augmentation)
+    _check_spans(chosen)
     return RunConfig(data=data, network=network, recipe=chosen, **others)
+
+
+def _check_spans(recipe: Recipe) -> None:
+    for span in (recipe.warmup, *recipe.drops):
+        try:
+            in_steps(span, steps_per_epoch=1, total_steps=1)
+        except ValueError as error:
+            raise UserError(f"recipe: {error}") from error
 
 
 def _read_hyperparameters(path: str) -> dict[str, Any]:

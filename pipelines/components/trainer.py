@@ -9,6 +9,8 @@ import tensorflow as tf
 from rich.console import Console
 
 import keras_resnet
+from keras_resnet.training import Recipe
+from keras_resnet.training.optimizers import make_optimizer
 from pipelines.artifacts import Examples, TrainedModel
 from pipelines.data.augmentation import compose
 from pipelines.data.input_pipeline import (
@@ -16,6 +18,7 @@ from pipelines.data.input_pipeline import (
     steps_per_epoch,
     training_batches,
 )
+from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
 from pipelines.training.batch_norm import for_training
@@ -23,9 +26,7 @@ from pipelines.training.callbacks import ProgressBar, Throughput, history_logger
 from pipelines.training.checkpoints import Checkpoint
 from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.labels import as_shares, loss_and_metrics
-from pipelines.training.optimizers import make_optimizer
 from pipelines.training.pixels import takes_pixels
-from pipelines.training.recipes import Recipe
 
 
 def trainer(
@@ -80,7 +81,7 @@ def trainer(
             f"a batch of {recipe.batch_size} cannot be shared equally by {replicas} "
             "replicas; give --set=batch_size=N with a multiple of that"
         )
-    preprocessing = recipe.preprocessing(network.input_size)
+    preprocessing = Preprocessing.of(recipe, network)
     augmentation = compose(recipe.augmentation)
     network = dataclasses.replace(network, classes=len(examples.classes))
 
@@ -93,8 +94,12 @@ def trainer(
         console.print(f"new classifier for {network.classes} classes")
     with strategy.scope():
         trained = takes_pixels(for_training(model, recipe.batch_norm), preprocessing)
+        try:
+            optimizer = make_optimizer(recipe, steps)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         trained.compile(
-            optimizer=make_optimizer(recipe, recipe.epochs * steps),
+            optimizer=optimizer,
             **loss_and_metrics(network.classes, mixed=augmentation.mixes_labels),
         )
     initial_epoch = checkpoint.restore(trained)

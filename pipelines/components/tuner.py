@@ -18,7 +18,7 @@ from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.trainer import trainer
 from pipelines.errors import UserError
 from pipelines.runs import RunConfig, open_run
-from pipelines.training import recipes
+from pipelines.training import settings
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
 
@@ -170,7 +170,7 @@ def _diverged(epochs: list[dict[str, str]]) -> bool:
 
 def _chosen(config: RunConfig) -> dict[str, Any]:
     network = keras_resnet.NETWORKS[config.network.name]
-    recipe = recipes.find(config.recipe.name)
+    recipe = settings.find_recipe(config.recipe.name)
     return {
         "model": network.name,
         "base_recipe": recipe.name,

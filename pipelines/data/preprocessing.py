@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_resnet import ResNetSpec
+from keras_resnet.training import Recipe
 from pipelines import errors
 from pipelines.data.images import decode
 
@@ -47,6 +49,16 @@ class Preprocessing:
         """Returns what `dataclasses.asdict` and JSON made `values` from."""
         return cls(
             **{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}
+        )
+
+    @classmethod
+    def of(cls, recipe: Recipe, network: ResNetSpec) -> "Preprocessing":
+        """Returns how a recipe prepares the evaluation images of a network."""
+        size = recipe.image_size or network.input_size
+        return cls(
+            size=size,
+            resize=round(size * recipe.resize_ratio),
+            interpolation=recipe.interpolation,
         )
 
     @property

@@ -27,7 +27,7 @@ def tiny_network():
 @pytest.fixture(scope="session")
 def tiny_recipe():
     """Two epochs at 16 pixels."""
-    from pipelines.training.recipes import RECIPES
+    from keras_resnet.training import RECIPES
 
     return dataclasses.replace(
         RECIPES["onecycle"], epochs=2, batch_size=32, image_size=16, learning_rate=0.05

@@ -6,14 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
-from pipelines.training.optimizers import SGDWithL2, make_optimizer
-from pipelines.training.recipes import RECIPES
-from pipelines.training.schedules import SCHEDULES
+from keras_resnet import NETWORKS
+from keras_resnet.training import RECIPES
+from keras_resnet.training.optimizers import SGDWithL2, make_optimizer
+from keras_resnet.training.schedules import make_schedule
+from pipelines.data.preprocessing import Preprocessing
 
 
-def _rate(recipe, total_steps, step):
-    return float(SCHEDULES[recipe.schedule](recipe, total_steps)(step))
+def _rate(recipe, steps, step):
+    """Returns the rate at a step of a run of one epoch of so many steps."""
+    return float(make_schedule(dataclasses.replace(recipe, epochs=1), steps)(step))
 
 
 def test_cifar_schedule_is_the_papers():
@@ -46,7 +48,7 @@ def test_imagenet_recipe_is_the_papers():
     assert (recipe.batch_size, recipe.learning_rate) == (256, 0.1)
     assert (recipe.momentum, recipe.weight_decay) == (0.9, 1e-4)
     assert recipe.epochs * (1_281_167 // 256) == pytest.approx(600_000, rel=0.01)
-    assert recipe.preprocessing(224).resize == 256
+    assert Preprocessing.of(recipe, NETWORKS["resnet50"]).resize == 256
 
 
 def test_one_cycle_rises_and_falls_once():
@@ -94,9 +96,9 @@ def test_rate_change_is_caffes():
     """Caffe's velocity includes the rate: a change of rate leaves it as it was."""
     ours = keras.Variable(np.zeros(1))
     recipe = dataclasses.replace(
-        RECIPES["he2015_cifar"], drops=(0.5,), weight_decay=0.0
+        RECIPES["he2015_cifar"], drops=("50%",), weight_decay=0.0, epochs=1
     )
-    optimizer = make_optimizer(recipe, total_steps=4)
+    optimizer = make_optimizer(recipe, steps_per_epoch=4)
     velocity, weight = 0.0, 0.0
     for rate in (0.1, 0.1, 0.01, 0.01):
         optimizer.apply([keras.ops.ones(1)], [ours])
@@ -106,6 +108,6 @@ def test_rate_change_is_caffes():
 
 
 def test_too_short_a_run_for_its_schedule():
-    recipe = RECIPES["he2015_cifar_110"]
-    with pytest.raises(UserError, match="702 steps are too few"):
-        make_optimizer(recipe, total_steps=702)
+    recipe = dataclasses.replace(RECIPES["he2015_cifar_110"], epochs=2)
+    with pytest.raises(ValueError, match="702 steps are too few"):
+        make_optimizer(recipe, steps_per_epoch=351)

@@ -177,7 +177,7 @@ def test_published_weights_say_which_pixels_they_want(mean, is_ours, tmp_path):
             {"strategy": make_strategy(replicas=2)},
             "31 cannot be shared equally by 2",
         ),
-        ({"schedule": "steps", "drops": (0.01, 0.02)}, {}, "steps are too few"),
+        ({"schedule": "steps", "drops": ("1%", "2%")}, {}, "steps are too few"),
         ({"batch_size": 1000}, {}, "do not fill one batch of 1000"),
         (
             {},

@@ -11,12 +11,12 @@ import pytest
 from rich.console import Console
 
 import keras_resnet
+from keras_resnet.training import RECIPES
 from pipelines.components import tuner as tuner_module
 from pipelines.components.example_gen import example_gen
 from pipelines.components.tuner import tuner
 from pipelines.errors import UserError
 from pipelines.runs import open_run, request
-from pipelines.training.recipes import RECIPES
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
 from pipelines.tuning.table import print_trials

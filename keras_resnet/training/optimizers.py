@@ -4,11 +4,11 @@ from typing import Any
 
 import keras
 
-from pipelines.training.recipes import Recipe
-from pipelines.training.schedules import SCHEDULES
+from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.schedules import make_schedule
 
 
-@keras.saving.register_keras_serializable(package="pipelines")
+@keras.saving.register_keras_serializable(package="keras_resnet")
 class SGDWithL2(keras.optimizers.SGD):
     """SGD whose gradients include that of `l2 / 2 * |weights|^2`, as in Caffe.
 
@@ -38,10 +38,10 @@ class SGDWithL2(keras.optimizers.SGD):
         return {**super().get_config(), "l2": self.l2}
 
 
-def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
-    """Returns the recipe's optimizer with its schedule over `total_steps`."""
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Returns the recipe's optimizer with its schedule."""
     return SGDWithL2(
-        learning_rate=SCHEDULES[recipe.schedule](recipe, total_steps),
+        learning_rate=make_schedule(recipe, steps_per_epoch),
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
         l2=recipe.weight_decay,
