@@ -82,13 +82,18 @@ def _convert(setting: Any, kind: Any, what: str) -> Any:
 
 
 def _name(kind: Any) -> str:
-    return {int: "an integer", float: "a number", bool: "True or False"}.get(
-        kind, "numbers with commas between, such as 3,4,6,3"
-    )
+    return {
+        int: "an integer",
+        float: "a number",
+        bool: "True or False",
+        tuple[float, ...]: "numbers with commas between, such as 0.4,0.9",
+    }.get(kind, "integers with commas between, such as 3,4,6,3")
 
 
 def parse_settings(settings: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Sorts `KEY=VALUE` texts into those of the recipe and those of the network.
+
+    A list has commas: `drops=50%,75%`, `size_ramp=0.4,0.9`, `frozen_stages=` for none.
 
     Args:
         settings: For example `["learning_rate=0.1", "model.shortcut=C"]`.

@@ -8,6 +8,8 @@ import pytest
 import keras_resnet
 from keras_resnet.training import RECIPES
 from pipelines import environment
+from pipelines.data.augmentation import compose
+from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.runs import Run, RunConfig, open_run, request
 
@@ -28,6 +30,11 @@ def test_command_line_values_get_their_types():
                 "batch_size=64",
                 "nesterov=False",
                 "drops=50%,90%",
+                "test_flip=True",
+                "train_size=24",
+                "final_train_size=32",
+                "size_ramp=0,0.5",
+                "frozen_stages=conv1",
                 "augmentation=center|flip",
                 "model.shortcut=C",
                 "model.blocks_per_stage=1,2,3",
@@ -44,6 +51,11 @@ def test_command_line_values_get_their_types():
         batch_size=64,
         nesterov=False,
         drops=("50%", "90%"),
+        test_flip=True,
+        train_size=24,
+        final_train_size=32,
+        size_ramp=(0.0, 0.5),
+        frozen_stages=("conv1",),
         augmentation="center|flip",
         epochs=3,
     )
@@ -69,10 +81,10 @@ def test_command_line_values_get_their_types():
         ({"settings": ["drops=3"]}, "'3' is not a length of training"),
         ({"settings": ["model.shortcut=Q"]}, "`shortcut` must be one of"),
         ({"settings": ["model.depth=50"]}, "no model value is called 'depth'"),
-        ({"settings": ["schedule=linear"]}, "no schedule is called 'linear'"),
+        ({"settings": ["schedule=cosin"]}, "'schedule' must be one of .*'cosine'"),
         ({"settings": ["augmentation=center|cutout"]}, "no augmentation is called"),
         ({"settings": ["augmentation=flip"]}, "must have one view"),
-        ({"settings": ["batch_norm=global"]}, "no kind of batch-norm statistics"),
+        ({"settings": ["batch_norm=global"]}, "'batch_norm' must be one of"),
         ({"settings": ["batch_size=0"]}, "'batch_size' must be positive"),
         ({"settings": ["learning_rate=-1"]}, "'learning_rate' must be positive"),
         ({"settings": ["momentum=9"]}, "'momentum' must be at least 0 and below 1"),
@@ -82,11 +94,49 @@ def test_command_line_values_get_their_types():
         ({"settings": ["model.stem_filters=x"]}, "'stem_filters'.*takes an integer"),
         ({"settings": ["model.cardinality=32"]}, "`cardinality=32` means nothing to"),
         ({"settings": ["resize_ratio=0.5"]}, "'resize_ratio' must be at least 1"),
+        ({"settings": ["learning_rate=1e999"]}, "'learning_rate' must be positive"),
+        ({"settings": ["test_flip=yes"]}, "'test_flip' .*takes True or False"),
+        ({"settings": ["size_ramp=0.4"]}, "'size_ramp' .*takes numbers with commas"),
+        ({"settings": ["size_ramp=0.9,0.4"]}, "'size_ramp' must be two rising"),
+        ({"settings": ["train_size=176.5"]}, "'train_size' .*takes an integer"),
+        ({"settings": ["published=none"]}, "no recipe value is called 'published'"),
+        ({"settings": ["optimizer=lamb"]}, "'decay_form' must be one of 'decoupled'"),
     ],
 )
 def test_refuses_in_a_sentence(change, sentence):
     with pytest.raises(UserError, match=sentence):
         request(**{**ARGUMENTS, **change})
+
+
+def test_lists_may_have_one_entry_or_none():
+    settings = ["drops=50%,", "frozen_stages=", "model.blocks_per_stage=2,2,2"]
+    recipe = request(**{**ARGUMENTS, "recipe": "finetune", "settings": settings}).recipe
+    assert recipe.drops == ("50%",)
+    assert recipe.frozen_stages == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "resize", "crop"),
+    [
+        ("he2015", "resnet50", 256, 224),
+        ("goyal2017", "resnet50_v1_5", 256, 224),
+        ("rsb_a2", "resnet50_v1_5", 236, 224),
+        ("torchvision_v2", "resnet50_v1_5", 232, 224),
+        ("ffcv_16", "resnet50_v1_5", 293, 256),
+    ],
+)
+def test_evaluation_crops_are_the_sources(name, network, resize, crop):
+    preprocessing = Preprocessing.of(RECIPES[name], keras_resnet.NETWORKS[network])
+    assert (preprocessing.resize, preprocessing.size) == (resize, crop)
+
+
+@pytest.mark.parametrize(
+    ("name", "views", "mixes"),
+    [("rsb_a1", 3, True), ("torchvision_v2", 4, True), ("ffcv_88", 1, False)],
+)
+def test_augmentations_are_the_sources(name, views, mixes):
+    augmentation = compose(RECIPES[name].augmentation)
+    assert (augmentation.repeats, augmentation.mixes_labels) == (views, mixes)
 
 
 @pytest.mark.parametrize("name", RECIPES)

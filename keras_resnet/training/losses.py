@@ -1,0 +1,117 @@
+"""Losses and accuracies per image, from logits."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_resnet.training.recipe import Recipe
+
+PRESENT = 0.2
+"""Share of a mixed image above which `"sigmoid"` takes a class as present (timm's
+`--bce-target-thresh` in the runs of 2110.00476)."""
+
+
+def make_loss(recipe: Recipe, classes: int) -> Callable[[Any, Any], Any]:
+    """Returns the recipe's loss.
+
+    Args:
+        recipe: The recipe; its `loss` and `label_smoothing` count.
+        classes: Number of classes.
+
+    Returns:
+        A function of labels and logits. Labels are class indices, integer `(batch,)`,
+        or each class's share of the image, float `(batch, classes)`; logits are float
+        `(batch, classes)`. It returns the loss of each image, float32 `(batch,)`,
+        computed in float32 whatever the logits are.
+
+    Example:
+
+    >>> loss = make_loss(RECIPES["he2015"], classes=10)
+    >>> float(loss(np.array([3]), np.zeros((1, 10)))[0])
+    2.3025851249694824
+    """
+    loss = LOSSES[recipe.loss]
+
+    def per_image(labels: Any, logits: Any) -> Any:
+        shares = ops.cast(labels, "float32")
+        if len(labels.shape) == 1:
+            shares = ops.one_hot(ops.cast(labels, "int32"), classes, dtype="float32")
+        return loss(shares, ops.cast(logits, "float32"), recipe.label_smoothing)
+
+    return per_image
+
+
+def softmax(shares: Any, logits: Any, smoothing: float) -> Any:
+    """Cross-entropy; `smoothing` of the label goes to all classes equally (1512.00567).
+
+    Args:
+        shares: float32 `(batch, classes)`, which sum to 1.
+        logits: float32 `(batch, classes)`.
+        smoothing: Share of the label that is spread.
+
+    Returns:
+        float32 `(batch,)`.
+    """
+    return keras.losses.categorical_crossentropy(
+        shares, logits, from_logits=True, label_smoothing=smoothing
+    )
+
+
+def sigmoid(shares: Any, logits: Any, smoothing: float) -> Any:
+    """Binary cross-entropy, mean over the classes (2110.00476, section 3).
+
+    Every class whose share exceeds `PRESENT` is present in full, so that an image mixed
+    of two has two labels. A class that is present has the target
+    `1 - smoothing + smoothing / classes`, any other `smoothing / classes`. timm, which
+    the paper's runs used, has the same values, but rounds the targets of mixed images
+    to 0 and 1 after smoothing.
+
+    Args:
+        shares: float32 `(batch, classes)`.
+        logits: float32 `(batch, classes)`.
+        smoothing: Share of a label that is spread over all classes.
+
+    Returns:
+        float32 `(batch,)`.
+    """
+    present = ops.cast(shares > PRESENT, "float32")
+    targets = present * (1 - smoothing) + smoothing / shares.shape[-1]
+    return keras.losses.binary_crossentropy(targets, logits, from_logits=True)
+
+
+LOSSES: dict[str, Callable[[Any, Any, float], Any]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+}
+"""The losses by name."""
+
+
+def top_k(labels: Any, logits: Any, k: int) -> Any:
+    """Tells of each image whether its class is among the `k` with the highest logits.
+
+    Ties count as wrong, so that a network that gives all classes the same logit has no
+    accuracy; so does an image with a logit that is not a number.
+
+    Args:
+        labels: Class indices, integer `(batch,)`, or shares, float `(batch, classes)`,
+            of which the greatest counts.
+        logits: float `(batch, classes)`.
+        k: Number of guesses.
+
+    Returns:
+        float32 `(batch,)`, 1.0 where it is and 0.0 where not.
+
+    Example:
+
+    >>> top_k(np.array([0, 1]), np.array([[0.5, 0.1], [0.5, 0.5]]), k=1)
+    [1.0, 0.0]
+    """
+    if len(labels.shape) == 2:
+        labels = ops.argmax(labels, axis=-1)
+    indices = ops.expand_dims(ops.cast(labels, "int32"), -1)
+    own = ops.take_along_axis(logits, indices, axis=-1)
+    rank = ops.sum(ops.cast(ops.greater_equal(logits, own), "int32"), axis=-1)
+    is_number = ops.logical_not(ops.any(ops.isnan(logits), axis=-1))
+    return ops.cast(ops.logical_and(rank <= k, is_number), "float32")
