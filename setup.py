@@ -96,7 +96,7 @@ setup(
     packages=find_packages(
         include=["keras_resnet", "keras_resnet.*", "pipelines", "pipelines.*"]
     ),
-    package_data={"pipelines.reports": ["data_page.html"]},
+    package_data={"pipelines.reports": ["page.html"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -48,9 +48,21 @@ def print_summary(
     model: TrainedModel,
     metrics: Metrics,
     pushed: Path,
+    report: Path,
+    command: str,
     console: Console,
 ) -> None:
-    """Prints errors, rates, time and where everything lies."""
+    """Prints errors, rates, time and where everything lies.
+
+    Args:
+        examples: What was trained on.
+        model: The trained model.
+        metrics: Its errors.
+        pushed: The exported model.
+        report: The page about the run.
+        command: What repeats the run, see `reproduce_command`.
+        console: Where to print.
+    """
     with (model.directory / "history.csv").open(newline="") as file:
         epochs = list(csv.DictReader(file))
     seconds = sum(float(row["seconds"]) for row in epochs)
@@ -71,8 +83,16 @@ def print_summary(
         "curves": str(model.directory / "curves.png"),
         "TensorBoard": str(model.directory / "tensorboard"),
         "SavedModel": str(pushed),
+        "report": str(report),
     }
     _print_rows(rows, console)
+    console.print(
+        f"the same again, in another folder:\n  {command}",
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=True,
+    )
 
 
 def _print_rows(rows: dict[str, str], console: Console) -> None:

@@ -1,11 +1,39 @@
-"""Top-1 and top-5 error of a classifier."""
+"""Errors of a classifier, and which mistakes it makes."""
 
 import dataclasses
+import heapq
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+MOST_CONFUSABLE = 1000
+"""Greatest number of classes for which a confusion matrix is made: 8 MB."""
+
+HARDEST = 32
+"""How many mistakes are kept."""
+
+_LEAST_PROBABILITY = 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """An image that was taken for another class.
+
+    Args:
+        index: Number of the image among those that were evaluated, from 0.
+        label: Its class.
+        prediction: The class that was ranked highest, or as high as its own.
+        label_probability: What the network gave its class.
+        prediction_probability: What it gave the other.
+    """
+
+    index: int
+    label: int
+    prediction: int
+    label_probability: float
+    prediction_probability: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +47,9 @@ class Metrics:
         loss: Mean cross-entropy in nats.
         class_errors: Top-1 error of each class; None for classes without images.
         images_per_second: Rate, reading and decoding included.
+        hardest: The mistakes of greatest loss, the greatest first, at most `HARDEST`.
+        confusion: Number of images by their class and the predicted one, int64
+            `(classes, classes)`; None for more than `MOST_CONFUSABLE` classes.
     """
 
     images: int
@@ -27,40 +58,118 @@ class Metrics:
     loss: float
     class_errors: tuple[float | None, ...]
     images_per_second: float
+    hardest: tuple[Mistake, ...] = ()
+    confusion: np.ndarray | None = dataclasses.field(default=None, compare=False)
 
 
-def evaluate(model: keras.Model, batches: tf.data.Dataset) -> Metrics:
+def evaluate(
+    model: keras.Model, batches: tf.data.Dataset, *, test_flip: bool = False
+) -> Metrics:
     """Evaluates a classifier on every image of `batches` once.
+
+    A class that another one ties with is not recognised: a network that gives all
+    classes the same is always wrong, and so is one that gives no numbers.
 
     Args:
         model: Gives probabilities `(batch, classes)` for the images of `batches`.
-        batches: Gives `(images, labels)`, labels int64 `(batch,)`.
+        batches: Gives `(images, labels)`, images `(batch, height, width, channels)`,
+            labels int64 `(batch,)`.
+        test_flip: Whether the probabilities of each image are averaged with those of
+            its mirror image, left to right.
 
     Returns:
-        The metrics.
+        The metrics. Memory does not grow with the number of images.
+
+    Raises:
+        ValueError: If there are no images.
+
+    Example:
+
+    >>> evaluate(model, batches.dataset, test_flip=True).top1_error
+    0.0871
     """
-    predict = tf.function(lambda images: model(images, training=False))
+
+    @tf.function(reduce_retracing=True)
+    def predict(images: tf.Tensor) -> tf.Tensor:
+        probabilities = tf.cast(model(images, training=False), tf.float64)
+        if not test_flip:
+            return probabilities
+        mirrored = model(tf.reverse(images, [2]), training=False)
+        return (probabilities + tf.cast(mirrored, tf.float64)) / 2
+
+    tally = _Tally(model.output_shape[-1])
     begin = time.perf_counter()
-    ranks, labels, losses = [], [], []
-    for images, batch_labels in batches:
-        probabilities = predict(images).numpy().astype(np.float64)
-        batch_labels = batch_labels.numpy()
-        own = np.take_along_axis(probabilities, batch_labels[:, None], axis=1)
+    for images, labels in batches:
+        tally.add(predict(images).numpy(), labels.numpy())
+    return tally.metrics(time.perf_counter() - begin)
+
+
+class _Tally:
+    """Counts that all metrics follow from."""
+
+    def __init__(self, classes: int) -> None:
+        self.images = self.top5_wrong = 0
+        self.loss = 0.0
+        self.class_images = np.zeros(classes, np.int64)
+        self.class_wrong = np.zeros(classes, np.int64)
+        self.hardest: list[Mistake] = []
+        self.confusion = None
+        if classes <= MOST_CONFUSABLE:
+            self.confusion = np.zeros((classes, classes), np.int64)
+
+    def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+        """Takes a batch in."""
+        images = np.arange(len(labels))
+        own = probabilities[images, labels]
         # A tie counts against the network, and so does what is not a number.
-        ranks.append((~(probabilities < own)).sum(axis=1) - 1)
-        losses.append(-np.log(np.maximum(own[:, 0], 1e-7)))
-        labels.append(batch_labels)
-    seconds = time.perf_counter() - begin
-    rank, label = np.concatenate(ranks), np.concatenate(labels)
-    wrong = rank > 0
-    return Metrics(
-        images=len(label),
-        top1_error=float(wrong.mean()),
-        top5_error=float((rank > 4).mean()),
-        loss=float(np.concatenate(losses).mean()),
-        class_errors=tuple(
-            float(wrong[label == index].mean()) if (label == index).any() else None
-            for index in range(model.output_shape[-1])
-        ),
-        images_per_second=len(label) / seconds,
-    )
+        rank = (~(probabilities < own[:, None])).sum(axis=1) - 1
+        wrong = rank > 0
+        others = np.nan_to_num(probabilities, nan=-1.0)
+        others[images, labels] = -2.0
+        predictions = np.where(wrong, others.argmax(axis=1), labels)
+
+        self.class_images += np.bincount(labels, minlength=len(self.class_images))
+        self.class_wrong += np.bincount(labels[wrong], minlength=len(self.class_images))
+        self.top5_wrong += int((rank > 4).sum())
+        self.loss -= float(np.log(np.maximum(own, _LEAST_PROBABILITY)).sum())
+        if self.confusion is not None:
+            np.add.at(self.confusion, (labels, predictions), 1)
+        hardest = np.flatnonzero(wrong)
+        hardest = hardest[np.argsort(np.nan_to_num(own[hardest], nan=-1.0))][:HARDEST]
+        new = [
+            Mistake(
+                index=self.images + int(image),
+                label=int(labels[image]),
+                prediction=int(predictions[image]),
+                label_probability=float(own[image]),
+                prediction_probability=float(probabilities[image, predictions[image]]),
+            )
+            for image in hardest
+        ]
+        self.hardest = heapq.nsmallest(HARDEST, [*self.hardest, *new], key=_hardness)
+        self.images += len(labels)
+
+    def metrics(self, seconds: float) -> Metrics:
+        """Returns what follows from the counts."""
+        if not self.images:
+            raise ValueError("there are no images to evaluate on")
+        return Metrics(
+            images=self.images,
+            top1_error=float(self.class_wrong.sum() / self.images),
+            top5_error=self.top5_wrong / self.images,
+            loss=self.loss / self.images,
+            class_errors=tuple(
+                float(wrong / count) if count else None
+                for wrong, count in zip(
+                    self.class_wrong, self.class_images, strict=True
+                )
+            ),
+            images_per_second=self.images / seconds,
+            hardest=tuple(self.hardest),
+            confusion=self.confusion,
+        )
+
+
+def _hardness(mistake: Mistake) -> tuple[float, int]:
+    probability = mistake.label_probability
+    return (-1.0 if np.isnan(probability) else probability, mistake.index)

@@ -1,14 +1,11 @@
 """A page that shows what is in the data, in one file that needs no network."""
 
-import string
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from pipelines import files
 from pipelines.artifacts import Examples
 from pipelines.data.quality.anomalies import ERROR, Anomaly, Measured
 from pipelines.data.quality.distances import DISTANCES
@@ -32,6 +29,7 @@ from pipelines.data.quality.validation import Validation
 from pipelines.reports.charts import Bucket, histogram, short
 from pipelines.reports.data_classes import balance, sample_images
 from pipelines.reports.markup import legend, table, text
+from pipelines.reports.page import write_page
 
 _CHARTED = (
     (HEIGHT, "Height", "pixels"),
@@ -82,12 +80,7 @@ def write_data_page(
         _distances(validation.measured),
         sample_images(examples, samples),
     )
-    template = resources.files(__package__).joinpath("data_page.html")
-    page = string.Template(template.read_text(encoding="utf-8")).substitute(
-        title=text(source), body="\n".join(sections)
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, page)
+    write_page(path, f"Data: {source}", sections)
 
 
 def _header(source: str, examples: Examples) -> str:

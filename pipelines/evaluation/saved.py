@@ -1,0 +1,81 @@
+"""An evaluation as files: numbers as JSON, the confusion matrix beside it."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from pipelines import files
+from pipelines.evaluation.metrics import Metrics, Mistake
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was found, and of what.
+
+    Args:
+        metrics: What was found. The indices of its mistakes are those of the records
+            in the split.
+        split: `"train"` or `"validation"`.
+        test_flip: Whether mirror images had a say, see `evaluate`.
+    """
+
+    metrics: Metrics
+    split: str
+    test_flip: bool
+
+    def save(self, path: Path) -> None:
+        """Writes the numbers to `path` and, before them, the matrix to an `.npz`.
+
+        Args:
+            path: The JSON file. The matrix is named `confusion` in the other.
+        """
+        values = {
+            field.name: getattr(self.metrics, field.name)
+            for field in dataclasses.fields(self.metrics)
+            if field.name not in ("hardest", "confusion")
+        }
+        values["split"], values["test_flip"] = self.split, self.test_flip
+        values["hardest"] = list(map(dataclasses.asdict, self.metrics.hardest))
+        values["confusion"] = None
+        if self.metrics.confusion is not None:
+            matrix_path = path.with_suffix(".npz")
+            values["confusion"] = matrix_path.name
+            with files.replacing(matrix_path) as temporary:
+                np.savez_compressed(temporary, confusion=self.metrics.confusion)
+        files.write_text(path, json.dumps(values, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path, model: Path) -> "Evaluation | None":
+        """Returns the evaluation of a model.
+
+        Args:
+            path: The JSON file.
+            model: The model's file.
+
+        Returns:
+            The evaluation; None if there is none, if the model is newer, or if the
+            files are of an older version or damaged.
+
+        Example:
+
+        >>> Evaluation.load(run.evaluation_path, run.model_dir / "model.keras").split
+        'validation'
+        """
+        try:
+            if path.stat().st_mtime < model.stat().st_mtime:
+                return None
+            values = json.loads(path.read_text(encoding="utf-8"))
+            split, test_flip = values.pop("split"), values.pop("test_flip")
+            values["class_errors"] = tuple(values["class_errors"])
+            values["hardest"] = tuple(Mistake(**one) for one in values["hardest"])
+            if values["confusion"] is not None:
+                with np.load(path.with_name(values["confusion"])) as matrices:
+                    values["confusion"] = matrices["confusion"]
+            return cls(Metrics(**values), split, test_flip)
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        except zipfile.BadZipFile:
+            return None
