@@ -7,7 +7,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from pipelines import environment
-from pipelines.errors import UserError
+from pipelines.errors import Stopped, UserError
 
 _CPU_SETTINGS = flags.DEFINE_enum(
     "cpu_settings",
@@ -26,7 +26,8 @@ def run(main: Callable[[list[str]], None], *, when_interrupted: str = "") -> Non
     TensorFlow reads its environment once, when it is imported. The environment is set
     here, so `main` and nothing before it imports what imports TensorFlow.
 
-    Exit status: 0 when done, 2 for what the user can mend, 130 after Ctrl-C.
+    Exit status: 0 when done, 2 for what the user can mend, 130 after Ctrl-C, 143 after
+    SIGTERM when the command could keep what it had.
 
     Args:
         main: Takes the arguments that are not flags.
@@ -60,6 +61,8 @@ def _guarded(
         main(arguments)
     except UserError as error:
         _exit(f"error: {error}", USER_ERROR_STATUS)
+    except Stopped as stopped:
+        _exit(f"stopped: {stopped}{when_interrupted}", stopped.status)
     except KeyboardInterrupt:
         _exit(f"interrupted{when_interrupted}", INTERRUPTED_STATUS)
     except Exception as error:

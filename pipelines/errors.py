@@ -15,6 +15,10 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """Loss or gradients are no longer finite, which a lower rate may mend."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Returns the error for a name that is not in a table, with the nearest one.
 
@@ -32,3 +36,19 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     nearest = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ";"
     return UserError(f"no {kind} is called {name!r}{hint} (known: {', '.join(known)})")
+
+
+class Stopped(Exception):
+    """A signal asked the command to stop, and it has kept what it had.
+
+    The command exits with status 128 plus the signal's number, as shells have it: 143
+    after SIGTERM, 130 after SIGINT (Ctrl-C).
+
+    Args:
+        number: The signal.
+        done: What the user should know.
+    """
+
+    def __init__(self, number: int, done: str) -> None:
+        super().__init__(done)
+        self.status = 128 + number

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from pipelines import data_flags
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.runs import Run, RunConfig
+    from pipelines.training.loop import LoopOptions
 
 MODEL = flags.DEFINE_string("model", "resnet20", "A network, for example resnet50.")
 RECIPE = flags.DEFINE_string("recipe", "onecycle", "How to train, for example he2015.")
@@ -25,6 +27,13 @@ SEED = flags.DEFINE_integer(
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "runs/demo", "Gets everything that is made."
 )
+STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    "auto",
+    ["auto", "one", "mirrored", "multi_worker"],
+    "Where steps run: on one device, on several of this host, or on several hosts "
+    "(docs/scaling.md); auto looks for TF_CONFIG and for GPUs.",
+)
 REPLICAS = flags.DEFINE_integer(
     "replicas", 0, "GPUs, or logical CPU devices, to train on; 0 takes all GPUs.", 0
 )
@@ -40,12 +49,43 @@ RESUME = flags.DEFINE_bool(
     "Go on with what is in --output_dir as it was started, whatever the other flags.",
 )
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what is in --output_dir.")
+ALLOW_CHANGED = flags.DEFINE_list(
+    "allow_changed",
+    [],
+    "Names in which the run in --output_dir may differ from what is asked for, such as "
+    "recipe.batch_size,replicas; it goes on, but does not end as it would have.",
+)
+CHECKPOINT_EVERY = flags.DEFINE_string(
+    "checkpoint_every",
+    "10 minutes",
+    "Time, or a span such as '500 steps', between checkpoints within an epoch.",
+)
+KEEP_LAST = flags.DEFINE_integer(
+    "keep_last", 2, "How many of the newest checkpoints to keep.", 1
+)
+KEEP_BEST = flags.DEFINE_integer(
+    "keep_best",
+    1,
+    "How many of the checkpoints with the best validation top-1 to keep besides.",
+    0,
+)
+ON_NAN = flags.DEFINE_enum(
+    "on_nan",
+    "stop",
+    ["stop", "skip", "rollback"],
+    "What to do when a loss or gradient is not a number: stop before that step, skip "
+    "it, or go back to the last checkpoint's weights and on with the next images.",
+)
+EXPORT = flags.DEFINE_enum(
+    "export",
+    "last",
+    ["last", "best"],
+    "Make the model of the last weights, or of the best checkpoint's.",
+)
 
 flags.adopt_module_key_flags(data_flags)
 
-GOES_ON = (
-    "; the same command, without --overwrite, goes on from the last finished epoch"
-)
+GOES_ON = "; the same command, without --overwrite, goes on from the last checkpoint"
 """What an interrupted command tells."""
 
 
@@ -77,10 +117,35 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
         max_bad_share=data_flags.MAX_BAD_SHARE.value,
         **others,
     )
-    run = open_run(output_dir, config, overwrite=OVERWRITE.value)
+    run = open_run(
+        output_dir,
+        config,
+        overwrite=OVERWRITE.value,
+        allow_changed=ALLOW_CHANGED.value,
+    )
     if OVERWRITE.value:
         # What is there goes only for data that can be read.
         if Examples.prepared(config.data) is None:
             open_source(config.data)
         run.remove()
     return run, config
+
+
+def loop_options() -> "LoopOptions":
+    """Returns how the flags ask to keep a run.
+
+    Raises:
+        UserError: If `--checkpoint_every` is no time.
+    """
+    from pipelines.training.loop import LoopOptions
+
+    try:
+        return LoopOptions(
+            checkpoint_every=CHECKPOINT_EVERY.value,
+            keep_last=KEEP_LAST.value,
+            keep_best=KEEP_BEST.value,
+            on_nan=ON_NAN.value,
+            export=EXPORT.value,
+        )
+    except ValueError as error:
+        raise UserError(f"--checkpoint_every: {error}") from error

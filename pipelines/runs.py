@@ -4,17 +4,16 @@ import dataclasses
 import json
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import keras_resnet
 from keras_resnet.training import Recipe
-from keras_resnet.training.schedules import SCHEDULES
-from keras_resnet.training.spans import in_steps
 from pipelines import files
 from pipelines.data.augmentation import compose
 from pipelines.errors import UserError, unknown
-from pipelines.training.batch_norm import STATISTICS
+from pipelines.training.resumption import flat, is_allowed
 from pipelines.training.settings import find_recipe, override, parse_settings
 
 
@@ -108,13 +107,18 @@ class Run:
             if _OWN_NAMES.fullmatch(path.name):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def write_config(self, config: RunConfig) -> None:
+    def write_config(self, config: RunConfig, *, changed: bool = False) -> None:
         """Makes the folder that of the run that `config` asks for.
+
+        Args:
+            config: What is asked for.
+            changed: Whether it replaces that of a run that has begun, which is else
+                left as it is.
 
         Raises:
             UserError: If the folder cannot be written.
         """
-        if self.has_begun():
+        if self.has_begun() and not changed:
             return
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,13 @@ class Run:
             ) from error
 
 
-def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> Run:
+def open_run(
+    directory: Path,
+    config: RunConfig,
+    *,
+    overwrite: bool = False,
+    allow_changed: Collection[str] = (),
+) -> Run:
     """Checks that a run may go to a folder: a new one, or its own.
 
     Nothing is written; `Run.write_config` makes the folder the run's.
@@ -156,6 +166,7 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
         directory: The run's folder.
         config: What is asked for.
         overwrite: Whether another run may be there, which the caller will `remove`.
+        allow_changed: Dotted names of values in which the run there may differ.
 
     Returns:
         The run.
@@ -167,7 +178,7 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
     if directory.is_file():
         raise UserError(f"--output_dir={directory} is a file; give a folder")
     if run.config_path.exists() and run.has_begun() and not overwrite:
-        _check_same(run, config)
+        _check_same(run, config, allow_changed)
     elif directory.exists() and not all(
         _OWN_NAMES.fullmatch(path.name) for path in directory.iterdir()
     ):
@@ -179,15 +190,20 @@ def open_run(directory: Path, config: RunConfig, *, overwrite: bool = False) -> 
 
 
 _OWN_NAMES = re.compile(
-    r"run\.json|examples(\.partial)?|model|evaluation\.json|serving"
-    r"|statistics|schema\.pbtxt|anomalies\.pbtxt|data\.html"
+    r"run\.json|examples(\.partial)?|model|evaluation\.(json|npz)|serving"
+    r"|statistics|schema\.pbtxt|anomalies\.pbtxt|data\.html|report\.html"
+    r"|environment\.json"
     r"|trials|keras_tuner|best\.json|\.partial-.*"
 )
 
 
-def _check_same(run: Run, config: RunConfig) -> None:
-    there, here = _flat(run.read_config().to_json()), _flat(config.to_json())
-    different = [key for key in here if here[key] != there.get(key)]
+def _check_same(run: Run, config: RunConfig, allowed: Collection[str]) -> None:
+    there, here = flat(run.read_config().to_json()), flat(config.to_json())
+    different = [
+        key
+        for key in here
+        if here[key] != there.get(key) and not is_allowed(key, allowed)
+    ]
     if different:
         key = different[0]
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
@@ -196,16 +212,6 @@ def _check_same(run: Run, config: RunConfig) -> None:
             f"there, {here[key]!r} now{more}); --resume goes on with that run as it "
             "was started, --overwrite replaces it, another --output_dir keeps both"
         )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def request(
@@ -243,33 +249,19 @@ def request(
     recipe_settings, network_settings = parse_settings(settings)
     if epochs is not None:
         recipe_settings["epochs"] = str(epochs)
+    base = find_recipe(tuned.get("base_recipe", recipe))
     network = override(
         keras_resnet.NETWORKS[model],
-        {**tuned.get("network", {}), **network_settings},
+        {**dict(base.network), **tuned.get("network", {}), **network_settings},
         "model",
     )
     chosen = override(
-        find_recipe(tuned.get("base_recipe", recipe)),
+        base,
         {**tuned.get("recipe", {}), **recipe_settings},
         "recipe",
     )
-    for kind, name, table in (
-        ("schedule", chosen.schedule, SCHEDULES),
-        ("kind of batch-norm statistics", chosen.batch_norm, STATISTICS),
-    ):
-        if name not in table:
-            raise unknown(kind, name, table)
     compose(chosen.augmentation)
-    _check_spans(chosen)
     return RunConfig(data=data, network=network, recipe=chosen, **others)
-
-
-def _check_spans(recipe: Recipe) -> None:
-    for span in (recipe.warmup, *recipe.drops):
-        try:
-            in_steps(span, steps_per_epoch=1, total_steps=1)
-        except ValueError as error:
-            raise UserError(f"recipe: {error}") from error
 
 
 def _read_hyperparameters(path: str) -> dict[str, Any]:

@@ -4,12 +4,17 @@ python -m pipelines.train_imagenet --data=photos/ --model=resnet18 --recipe=he20
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 from rich.console import Console
 
-from pipelines import cli, data_flags, run_flags
+from pipelines import cli, data_flags, run_flags, watch_flags
 from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from pipelines.artifacts import Examples
+    from pipelines.runs import Run, RunConfig
 
 _HYPERPARAMETERS = flags.DEFINE_string(
     "hyperparameters", "", "A file of values, as python -m pipelines.tune writes it."
@@ -25,22 +30,77 @@ _EXAMPLES_DIR = flags.DEFINE_string(
 )
 flags.adopt_module_key_flags(cli)
 flags.adopt_module_key_flags(run_flags)
+flags.adopt_module_key_flags(watch_flags)
 
 
 def main(arguments: list[str]) -> None:
     """Runs the components one after the other."""
     cli.refuse(arguments)
-    from pipelines.artifacts import Examples
     from pipelines.components.evaluator import evaluator
-    from pipelines.components.example_gen import example_gen
     from pipelines.components.pusher import pusher
     from pipelines.components.trainer import trainer
-    from pipelines.data_report import report_data
-    from pipelines.summary import print_skipped, print_summary
-    from pipelines.training.strategies import make_strategy
+    from pipelines.reports.run_page import make_report
+    from pipelines.run_record import read_starts, reproduce_command
+    from pipelines.summary import print_summary
+    from pipelines.training.strategies import (
+        Cluster,
+        barrier,
+        lost_workers,
+        make_strategy,
+    )
 
     console = Console()
-    strategy = make_strategy(run_flags.REPLICAS.value)
+    watch, options = watch_flags.watch_options(), run_flags.loop_options()
+    strategy = make_strategy(run_flags.STRATEGY.value, run_flags.REPLICAS.value)
+    is_chief = Cluster.of(strategy).is_chief
+    with lost_workers(strategy):
+        if is_chief:
+            run, config, examples = _prepare(console)
+            barrier(strategy)
+        else:
+            barrier(strategy)
+            run, config, examples = _join()
+    model = trainer(
+        examples,
+        run.model_dir,
+        network=config.network,
+        recipe=config.recipe,
+        seed=config.seed,
+        weights=config.weights,
+        max_bad_share=config.max_bad_share,
+        strategy=strategy,
+        data_service=run_flags.DATA_SERVICE.value,
+        options=options,
+        allow_changed=run_flags.ALLOW_CHANGED.value,
+        watch=watch,
+        console=console,
+    )
+    if is_chief:
+        metrics = evaluator(
+            examples,
+            model,
+            run.evaluation_path,
+            max_bad_share=config.max_bad_share,
+            test_flip=config.recipe.test_flip,
+        )
+        pushed = pusher(model, run.serving_dir)
+        starts = read_starts(run.directory)
+        again = reproduce_command(
+            config, f"{run.directory}-again", starts[-1] if starts else None
+        )
+        report = make_report(run)
+        print_summary(examples, model, metrics, pushed, report, again, console)
+
+
+def _prepare(console: Console) -> "tuple[Run, RunConfig, Examples]":
+    """Makes the folder that of the run, and what it trains on."""
+    from pipelines.artifacts import Examples, TrainedModel
+    from pipelines.components.example_gen import example_gen
+    from pipelines.data_report import report_data
+    from pipelines.recipe_table import recipe_table
+    from pipelines.run_record import record_start
+    from pipelines.summary import print_skipped
+
     for name in ("model", "recipe"):
         if _HYPERPARAMETERS.value and flags.FLAGS[name].present:
             raise UserError(
@@ -58,7 +118,15 @@ def main(arguments: list[str]) -> None:
         validation_share=config.validation_share,
         max_bad_share=config.max_bad_share,
     )
-    run.write_config(config)
+    run.write_config(config, changed=bool(run_flags.ALLOW_CHANGED.value))
+    if not TrainedModel.is_in(run.model_dir):
+        given = {
+            name: flags.FLAGS[name].value
+            for name in ("strategy", "replicas", "data_service", "on_nan", "export")
+            if flags.FLAGS[name].present
+        }
+        record_start(run.directory, given)
+    console.print(recipe_table(config.recipe), highlight=False, markup=False)
     print_skipped(examples, console)
     report_data(
         examples,
@@ -66,23 +134,20 @@ def main(arguments: list[str]) -> None:
         console,
         stop=data_flags.ON_ANOMALIES.value == "stop",
     )
-    model = trainer(
-        examples,
-        run.model_dir,
-        network=config.network,
-        recipe=config.recipe,
-        seed=config.seed,
-        weights=config.weights,
-        max_bad_share=config.max_bad_share,
-        strategy=strategy,
-        data_service=run_flags.DATA_SERVICE.value,
-        console=console,
+    return run, config, examples
+
+
+def _join() -> "tuple[Run, RunConfig, Examples]":
+    """Returns what the first of several workers has prepared."""
+    from pipelines.artifacts import Examples
+    from pipelines.runs import Run
+
+    run = Run(Path(run_flags.OUTPUT_DIR.value))
+    config = run.read_config()
+    examples = Examples.prepared(config.data) or Examples.load(
+        Path(config.examples_dir or run.examples_dir)
     )
-    metrics = evaluator(
-        examples, model, run.evaluation_path, max_bad_share=config.max_bad_share
-    )
-    pushed = pusher(model, run.serving_dir)
-    print_summary(examples, model, metrics, pushed, console)
+    return run, config, examples
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.tuning.table import print_trials
 
     console = Console()
-    strategy = make_strategy(run_flags.REPLICAS.value)
+    strategy = make_strategy(run_flags.STRATEGY.value, run_flags.REPLICAS.value)
     run, config = run_flags.open_requested_run()
     examples = Examples.prepared(config.data) or example_gen(
         config.data,

@@ -1,32 +1,45 @@
 """Trainer: examples and a recipe in, a trained model out."""
 
 import dataclasses
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
 import keras_resnet
 from keras_resnet.training import Recipe
+from keras_resnet.training.freezing import freeze
 from keras_resnet.training.optimizers import make_optimizer
+from keras_resnet.training.schedules import Plateau
 from pipelines.artifacts import Examples, TrainedModel
 from pipelines.data.augmentation import compose
 from pipelines.data.input_pipeline import (
+    Batches,
     evaluation_batches,
     steps_per_epoch,
     training_batches,
 )
 from pipelines.data.preprocessing import Preprocessing
+from pipelines.data.reading import Worker
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
-from pipelines.training.batch_norm import for_training
-from pipelines.training.callbacks import ProgressBar, Throughput, history_logger
-from pipelines.training.checkpoints import Checkpoint
+from pipelines.training.checkpoints import Checkpoint, Checkpoints
+from pipelines.training.feed import Feed, distributed, filled
 from pipelines.training.initial_weights import load_initial_weights
-from pipelines.training.labels import as_shares, loss_and_metrics
-from pipelines.training.pixels import takes_pixels
+from pipelines.training.loop import Loop, LoopOptions
+from pipelines.training.network import for_training, takes_pixels
+from pipelines.training.progress import Progress
+from pipelines.training.resumption import check_settings, flat
+from pipelines.training.step import EvaluationStep, TrainingStep
+from pipelines.training.strategies import Cluster, lost_workers
+from pipelines.training.watching import WatchOptions, close, make_callbacks
+from pipelines.training.watching.memory import advice
+from pipelines.training.watching.sample import EvaluationSample
+from pipelines.training.watching.stall import StallWatch
 
 
 def trainer(
@@ -40,17 +53,20 @@ def trainer(
     max_bad_share: float = 0.01,
     strategy: tf.distribute.Strategy | None = None,
     data_service: str = "",
+    options: LoopOptions | None = None,
+    allow_changed: Collection[str] = (),
+    watch: WatchOptions | None = None,
     console: Console | None = None,
 ) -> TrainedModel:
     """Trains a network on the examples' split `"train"`.
 
     A directory that holds a finished model is left as it is; one that holds
-    checkpoints is gone on with.
+    checkpoints is gone on with, and ends with the weights of an undisturbed run.
 
     Args:
         examples: What to train on; the classifier gets their classes.
-        directory: Gets the model, `history.csv`, `curves.png`, `tensorboard/` and
-            `checkpoints/`.
+        directory: Gets the model, `history.csv`, `curves.png`, `checkpoints/` and
+            `tensorboard/`.
         network: The network.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
@@ -60,125 +76,264 @@ def trainer(
             listed in `damaged_records.txt`.
         strategy: Where steps run. Defaults to the one device.
         data_service: Address of a tf.data service, see `training_batches`.
-        console: Where to show progress. Defaults to standard output.
+        options: How the run is kept. Defaults to `LoopOptions()`.
+        allow_changed: Settings in which a run that is gone on with may differ from what
+            it was begun with, see `pipelines.training.resumption`.
+        watch: What to watch meanwhile. Defaults to `WatchOptions()`.
+        console: Where to say what happens. Defaults to standard output.
 
     Returns:
         The trained model.
 
     Raises:
         UserError: If there are fewer images than one batch, the replicas cannot share a
-            batch equally, the weights do not fit, too many records are damaged, or the
-            network diverges.
+            batch equally, the weights do not fit, too many records are damaged, the
+            network diverges, or the checkpoints are of another run.
+        Stopped: If a signal asked to stop.
     """
     if TrainedModel.is_in(directory):
         return TrainedModel.load(directory)
     strategy = strategy or tf.distribute.get_strategy()
     console = console or Console()
-    steps = steps_per_epoch(examples, recipe.batch_size)
-    replicas = strategy.num_replicas_in_sync
-    if recipe.batch_size % replicas:
-        raise UserError(
-            f"a batch of {recipe.batch_size} cannot be shared equally by {replicas} "
-            "replicas; give --set=batch_size=N with a multiple of that"
-        )
+    options = options or LoopOptions()
+    watch = watch or WatchOptions()
+    cluster = Cluster.of(strategy)
+    worker = Worker(cluster.index, cluster.count)
+    steps = steps_per_epoch(examples, recipe.batch_size, worker)
+    _check(recipe, strategy, weights)
+    replica_batch = recipe.batch_size // strategy.num_replicas_in_sync
     preprocessing = Preprocessing.of(recipe, network)
     augmentation = compose(recipe.augmentation)
+    sizes = recipe.train_sizes(preprocessing.size)
     network = dataclasses.replace(network, classes=len(examples.classes))
+    checkpoints = Checkpoints(
+        directory / "checkpoints",
+        keep_last=options.keep_last,
+        keep_best=options.keep_best,
+    )
 
     keras.utils.set_random_seed(seed)
     size = preprocessing.size
     model = keras_resnet.build(network, input_shape=(size, size, 3))
-    checkpoint = Checkpoint(directory / "checkpoints")
-    starts_afresh = weights and not checkpoint.exists()
-    if starts_afresh and not load_initial_weights(model, weights):
+    if weights and not checkpoints.paths() and not load_initial_weights(model, weights):
         console.print(f"new classifier for {network.classes} classes")
+    flexible = model
+    if set(sizes) != {size}:
+        flexible = keras_resnet.build(network, input_shape=(None, None, 3))
+        flexible.set_weights(model.get_weights())
     with strategy.scope():
-        trained = takes_pixels(for_training(model, recipe.batch_norm), preprocessing)
+        trained = _copy(flexible, recipe, preprocessing)
+        averaged = _copy(flexible, recipe, preprocessing) if recipe.ema else None
         try:
             optimizer = make_optimizer(recipe, steps)
         except ValueError as error:
             raise UserError(str(error)) from error
-        trained.compile(
-            optimizer=optimizer,
-            **loss_and_metrics(network.classes, mixed=augmentation.mixes_labels),
-        )
-    initial_epoch = checkpoint.restore(trained)
-    if initial_epoch:
-        console.print(f"going on after epoch {initial_epoch}")
+    training_step = TrainingStep(
+        strategy,
+        trained,
+        optimizer,
+        recipe,
+        network.classes,
+        averaged=averaged,
+        halts=options.on_nan != "skip",
+    )
+    progress = Progress()
+    variables = training_step.variables()
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    settings = _settings(examples, network, recipe, seed, max_bad_share, strategy)
+    if checkpoint := checkpoints.newest(shapes, console):
+        progress = _go_on(checkpoint, settings, allow_changed, steps, console)
+        _assign(variables, checkpoint)
+        schedule = optimizer.schedule
+        if isinstance(schedule, Plateau) and progress.schedule:
+            schedule.restore(progress.schedule)
 
     directory.mkdir(parents=True, exist_ok=True)
-    batches = training_batches(
-        examples,
-        preprocessing,
-        augmentation,
-        recipe.batch_size,
-        range(initial_epoch, recipe.epochs),
-        seed,
-        max_bad_share=max_bad_share,
-        damage_log=directory / "damaged_records.txt",
-        service=data_service,
-    )
+    damage_log = directory / "damaged_records.txt"
+
+    def make_batches(epochs: range, first_step: int) -> Batches:
+        train_size = sizes[epochs.start]
+        return training_batches(
+            examples,
+            dataclasses.replace(
+                preprocessing,
+                size=train_size,
+                resize=round(train_size * recipe.resize_ratio),
+            ),
+            augmentation,
+            recipe.batch_size,
+            epochs,
+            seed,
+            first_step=first_step,
+            worker=worker,
+            max_bad_share=max_bad_share,
+            damage_log=damage_log,
+            service=data_service,
+        )
+
+    local_batch = recipe.batch_size // cluster.count
     validation = evaluation_batches(
         examples,
         "validation",
         preprocessing,
-        recipe.batch_size,
+        local_batch,
+        worker=worker,
         max_bad_share=max_bad_share,
     )
-    held_out = validation.dataset
-    if augmentation.mixes_labels:
-        held_out = as_shares(held_out, network.classes)
-    history_path = directory / "history.csv"
-    progress = ProgressBar(recipe.epochs, steps, recipe.batch_size, console)
-    callbacks = [
-        keras.callbacks.TerminateOnNaN(),
-        Throughput(steps * recipe.batch_size),
-        progress,
-        history_logger(history_path, initial_epoch),
-        keras.callbacks.TensorBoard(directory / "tensorboard", write_graph=False),
-        checkpoint,
-    ]
-    try:
-        with batches.damage.told(), validation.damage.told():
-            trained.fit(
-                batches.dataset,
-                validation_data=held_out,
-                epochs=recipe.epochs,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=0,
-            )
-    finally:
-        progress.close()
-    if damaged := batches.damage.records:
-        console.print(
-            f"left out {len(damaged)} damaged records: {batches.damage.log}",
-            style="yellow",
-        )
-    _check_finite(trained, recipe)
+    held_out = filled(validation.dataset, local_batch)
 
-    model.set_weights(trained.get_weights())
-    plot_curves(history_path, directory / "curves.png")
+    def place(dataset: tf.data.Dataset) -> Iterator[Any]:
+        return distributed(strategy, dataset, replica_batch)
+
+    feed = Feed(make_batches, place, sizes)
+    callbacks = []
+    if cluster.is_chief:
+        sample = None
+        if watch.tensorboard:
+            with validation.damage.told():
+                sample = EvaluationSample.of(
+                    validation.dataset, examples.classes, steps * recipe.batch_size
+                )
+        callbacks = make_callbacks(
+            directory,
+            console,
+            options=watch,
+            images_at_once=replica_batch // recipe.accumulate,
+            sample=sample,
+            schedule=optimizer.schedule,
+            parameters=settings,
+        )
+    evaluated = averaged or trained
+    loop = Loop(
+        strategy=strategy,
+        recipe=recipe,
+        steps_per_epoch=steps,
+        network=trained,
+        evaluated=evaluated,
+        training_step=training_step,
+        evaluation_step=EvaluationStep(
+            strategy, evaluated, network.classes, flip=recipe.test_flip
+        ),
+        feed=feed,
+        held_out=lambda: place(held_out),
+        progress=progress,
+        checkpoints=checkpoints,
+        settings=settings,
+        directory=directory,
+        callbacks=callbacks,
+        watch=StallWatch(console, examples=examples.directory),
+        options=options,
+        console=console,
+    )
+    try:
+        with lost_workers(strategy), validation.damage.told():
+            loop.run()
+    except (tf.errors.OpError, MemoryError) as error:
+        replicas, parts = strategy.num_replicas_in_sync, recipe.accumulate
+        problem = advice(error, recipe.batch_size, replicas=replicas, accumulate=parts)
+        if problem is None:
+            raise
+        raise UserError(problem) from error
+    finally:
+        close(callbacks)
+    if damaged := feed.damaged():
+        console.print(
+            f"left out {len(damaged)} damaged records: {damage_log}", style="yellow"
+        )
+
+    if options.export == "best" and (best := checkpoints.best(shapes, console)):
+        _assign(variables, best)
+    model.set_weights(evaluated.get_weights())
     result = TrainedModel(
         directory=directory,
         network=network,
         preprocessing=preprocessing,
         classes=examples.classes,
     )
-    result.save(model)
+    if cluster.is_chief:
+        plot_curves(directory / "history.csv", directory / "curves.png")
+        result.save(model)
     return result
 
 
-def _check_finite(trained: keras.Model, recipe: Recipe) -> None:
-    last_losses = trained.history.history.get("loss", [])[-1:]
-    if all(
-        np.isfinite(values).all() for values in [last_losses, *trained.get_weights()]
-    ):
-        return
-    raise UserError(
-        "the loss is no longer a number with "
-        f"learning_rate={recipe.learning_rate}; the last checkpoint is kept; start "
-        "again with a lower --set=learning_rate=RATE and --overwrite"
+def _check(recipe: Recipe, strategy: tf.distribute.Strategy, weights: str) -> None:
+    parts = strategy.num_replicas_in_sync * recipe.accumulate
+    if recipe.batch_size % parts:
+        raise UserError(
+            f"a batch of {recipe.batch_size} cannot be shared equally by "
+            f"{strategy.num_replicas_in_sync} replicas with {recipe.accumulate} parts "
+            f"each; give --set=batch_size=N with a multiple of {parts}"
+        )
+    keeps = [f"the layers of {stage}" for stage in recipe.frozen_stages]
+    if recipe.batch_norm == "frozen":
+        keeps.append("the statistics of batch norms")
+    if keeps and not weights:
+        raise UserError(
+            f"recipe {recipe.name!r} keeps {' and '.join(keeps)} as they are, and "
+            "without weights they are random; give --weights, such as "
+            "--weights=imagenet or an earlier run's folder, or another --recipe"
+        )
+
+
+def _copy(
+    model: keras.Model, recipe: Recipe, preprocessing: Preprocessing
+) -> keras.Model:
+    copied = for_training(model, recipe)
+    try:
+        freeze(copied, recipe)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return takes_pixels(copied, preprocessing)
+
+
+def _settings(
+    examples: Examples,
+    network: keras_resnet.ResNetSpec,
+    recipe: Recipe,
+    seed: int,
+    max_bad_share: float,
+    strategy: tf.distribute.Strategy,
+) -> dict[str, Any]:
+    """Returns what the weights at the end depend on, as JSON has it."""
+    values = {
+        "data": examples.made_from,
+        "network": dataclasses.asdict(network),
+        "recipe": dataclasses.asdict(recipe),
+        "seed": seed,
+        "max_bad_share": max_bad_share,
+        "replicas": strategy.num_replicas_in_sync,
+        "workers": Cluster.of(strategy).count,
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+    return json.loads(json.dumps(flat(values)))
+
+
+def _go_on(
+    checkpoint: Checkpoint,
+    settings: dict[str, Any],
+    allow_changed: Collection[str],
+    steps: int,
+    console: Console,
+) -> Progress:
+    """Returns where the run is, after a look at what has changed since."""
+    different = check_settings(
+        checkpoint.notes["settings"], settings, allow_changed, console
     )
+    progress = Progress.from_json(checkpoint.notes["progress"])
+    if different and progress.step:
+        # The same share of the epoch, whatever its number of steps.
+        share = progress.step / checkpoint.notes["steps_per_epoch"]
+        progress.step = round(share * steps)
+    progress.note(f"went on from {checkpoint.path.name}")
+    console.print(
+        f"going on in epoch {progress.epoch + 1} after step {progress.step} of {steps}"
+        if progress.step
+        else f"going on after epoch {progress.epoch}",
+        highlight=False,
+    )
+    return progress
+
+
+def _assign(variables: dict[str, Any], checkpoint: Checkpoint) -> None:
+    for name, variable in variables.items():
+        variable.assign(checkpoint.arrays[name])

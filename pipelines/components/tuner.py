@@ -16,9 +16,9 @@ from keras_resnet.analysis import cost
 from pipelines import files
 from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.trainer import trainer
-from pipelines.errors import UserError
+from pipelines.errors import NotFiniteError, UserError
 from pipelines.runs import RunConfig, open_run
-from pipelines.training import settings
+from pipelines.training import nonfinite, settings
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
 
@@ -108,7 +108,7 @@ def tuner(
 
 
 def _is_finished(directory: Path) -> bool:
-    return TrainedModel.is_in(directory) or _diverged(_history(directory))
+    return TrainedModel.is_in(directory) or _diverged(directory)
 
 
 def _train(
@@ -132,10 +132,8 @@ def _train(
             strategy=strategy,
             console=console,
         )
-    except UserError:
+    except NotFiniteError:
         # Too high a learning rate is a result here.
-        if not _diverged(_history(directory)):
-            raise
         console.print("the loss is no longer a number", style="yellow")
 
 
@@ -143,7 +141,7 @@ def _measure(
     examples: Examples, directory: Path, config: RunConfig, number: int
 ) -> Trial:
     epochs = _history(directory)
-    diverged = _diverged(epochs)
+    diverged = _diverged(directory)
     size = config.network.input_size
     network = dataclasses.replace(config.network, classes=len(examples.classes))
     model = keras_resnet.build(network, input_shape=(size, size, 3))
@@ -164,8 +162,8 @@ def _history(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _diverged(epochs: list[dict[str, str]]) -> bool:
-    return bool(epochs) and not math.isfinite(float(epochs[-1]["loss"]))
+def _diverged(directory: Path) -> bool:
+    return nonfinite.folder(directory).exists()
 
 
 def _chosen(config: RunConfig) -> dict[str, Any]:

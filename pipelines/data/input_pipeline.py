@@ -70,6 +70,9 @@ def steps_per_epoch(examples: Examples, batch_size: int, worker: Worker = ALONE)
     return steps
 
 
+# The functions of the data sets have no Python branches on tensors; to look for some
+# would take seconds at every start.
+@tf.autograph.experimental.do_not_convert
 def training_batches(
     examples: Examples,
     preprocessing: Preprocessing,
@@ -178,6 +181,7 @@ def training_batches(
     return Batches(dataset.prefetch(_BATCHES_AHEAD), damage)
 
 
+@tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     examples: Examples,
     split: str,

@@ -49,29 +49,13 @@ def _synchronized(config: dict[str, Any]) -> keras.layers.Layer:
     return keras.layers.BatchNormalization.from_config({**config, "synchronized": True})
 
 
+def _keras(config: dict[str, Any]) -> keras.layers.Layer:
+    return keras.layers.BatchNormalization.from_config(config)
+
+
 STATISTICS: dict[str, Callable[[dict[str, Any]], keras.layers.Layer]] = {
     "local": _fused,
     "synchronized": _synchronized,
+    "frozen": _keras,
 }
-"""How a training step's statistics are taken, by name."""
-
-
-def for_training(model: keras.Model, statistics: str) -> keras.Model:
-    """Returns a copy of `model` whose batch norms train as `statistics` says.
-
-    Args:
-        model: A functional model in channels-last format.
-        statistics: `"local"` or `"synchronized"`, see `Recipe.batch_norm`.
-
-    Returns:
-        A new model with the same layers' names, weights' shapes and weights' values.
-    """
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if type(layer) is keras.layers.BatchNormalization:
-            return STATISTICS[statistics](layer.get_config())
-        return type(layer).from_config(layer.get_config())
-
-    trained = keras.models.clone_model(model, clone_function=copy)
-    trained.set_weights(model.get_weights())
-    return trained
+"""How a training step's batch norms are made, by `Recipe.batch_norm`."""

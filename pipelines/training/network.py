@@ -1,9 +1,46 @@
-"""A network that takes pixels as they come from the input pipeline."""
+"""A network as it is while it trains, and as it is evaluated: pixels in."""
 
 import keras
 
 from keras_resnet.preprocessing import Standardize
+from keras_resnet.training import Recipe
 from pipelines.data.preprocessing import Preprocessing
+from pipelines.training.batch_norm import STATISTICS
+
+PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+"""Keras' dtype policies by `Recipe.precision`; weights are float32 in all of them."""
+
+
+def for_training(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Returns a copy of a classifier that trains as a recipe says.
+
+    Args:
+        model: A functional model in channels-last format that ends in its classifier.
+        recipe: Decides the batch norms and the precision.
+
+    Returns:
+        A new model with the same layers' names, weights' shapes and weights' values,
+        whose classifier gives float32 logits.
+    """
+    classifier = model.layers[-1]
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer is classifier:
+            return type(layer).from_config({**config, "activation": "linear"})
+        if recipe.precision != "float32":
+            config["dtype"] = PRECISIONS[recipe.precision]
+        if type(layer) is keras.layers.BatchNormalization:
+            return STATISTICS[recipe.batch_norm](config)
+        return type(layer).from_config(config)
+
+    trained = keras.models.clone_model(model, clone_function=copy)
+    trained.set_weights(model.get_weights())
+    return trained
 
 
 def takes_pixels(model: keras.Model, preprocessing: Preprocessing) -> keras.Model:
@@ -12,7 +49,7 @@ def takes_pixels(model: keras.Model, preprocessing: Preprocessing) -> keras.Mode
     Images travel there as uint8: a quarter of the bytes of normalised ones.
 
     Args:
-        model: Takes normalised images `(batch, size, size, 3)`.
+        model: Takes normalised images `(batch, height, width, 3)`.
         preprocessing: The mean and standard deviation.
 
     Returns:

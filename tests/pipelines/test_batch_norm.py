@@ -4,11 +4,14 @@ import keras
 import numpy as np
 
 import keras_resnet
-from pipelines.training.batch_norm import FusedBatchNormalization, for_training
+from keras_resnet.training import RECIPES
+from pipelines.training.batch_norm import FusedBatchNormalization
+from pipelines.training.network import for_training
 
 
 def _trained(model, images, labels):
-    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1), loss)
     losses = [model.train_on_batch(images, labels) for _ in range(3)]
     return losses, model.get_weights()
 
@@ -17,8 +20,8 @@ def test_three_steps_are_those_of_the_keras_layer():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((8, 16, 16, 3)).astype("float32")
     labels = rng.integers(0, 10, 8)
-    plain = keras_resnet.ResNet20(input_shape=(16, 16, 3))
-    fused = for_training(plain, "local")
+    plain = keras_resnet.ResNet20(input_shape=(16, 16, 3), classifier_activation=None)
+    fused = for_training(plain, RECIPES["he2015"])
     assert any(isinstance(layer, FusedBatchNormalization) for layer in fused.layers)
     expected_losses, expected = _trained(plain, images, labels)
     losses, weights = _trained(fused, images, labels)
@@ -41,9 +44,9 @@ def test_one_layer_against_float64():
 
 
 def test_copies_weights_and_keeps_frozen_layers_frozen():
-    plain = keras_resnet.ResNet20(input_shape=(16, 16, 3))
+    plain = keras_resnet.ResNet20(input_shape=(16, 16, 3), classifier_activation=None)
     plain.get_layer("conv1_bn").trainable = False
-    fused = for_training(plain, "local")
+    fused = for_training(plain, RECIPES["he2015"])
     for ours, theirs in zip(fused.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     before = fused.get_layer("conv1_bn").get_weights()

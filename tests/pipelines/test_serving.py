@@ -16,7 +16,7 @@ from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
 from pipelines.serving.local import load_classifier
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
-from pipelines.training.pixels import takes_pixels
+from pipelines.training.network import takes_pixels
 
 # A server has TensorFlow and the folder, and nothing else.
 SERVER = """

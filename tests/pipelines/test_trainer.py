@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import pathlib
 import shutil
@@ -13,9 +14,10 @@ import pytest
 import keras_resnet
 from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.trainer import trainer
-from pipelines.errors import UserError
-from pipelines.training.checkpoints import Checkpoint
+from pipelines.errors import NotFiniteError, UserError
+from pipelines.training.feed import Feed
 from pipelines.training.initial_weights import load_initial_weights
+from pipelines.training.loop import LoopOptions
 from pipelines.training.strategies import make_strategy
 
 
@@ -69,7 +71,7 @@ def test_replicas_and_their_statistics(train, tmp_path):
     # A low rate, lest the rounding of sums in another order grow over the steps.
     changes = {"learning_rate": 1e-3}
     one = train(tmp_path / "one", changes=changes)
-    strategy = make_strategy(replicas=2)
+    strategy = make_strategy("mirrored", replicas=2)
     together, apart = (
         train(
             tmp_path / statistics,
@@ -88,31 +90,6 @@ def test_replicas_and_their_statistics(train, tmp_path):
         _column(together, "val_loss"), _column(one, "val_loss"), rtol=1e-4
     )
     assert _column(together, "top1") == pytest.approx(_column(one, "top1"), abs=0.01)
-
-
-def test_goes_on_after_the_last_finished_epoch(tiny_model, drawings, train, tmp_path):
-    """A run that is interrupted in its second epoch ends with the same weights."""
-
-    steps_per_epoch = drawings.counts["train"] // 32
-
-    def interrupt(callback, batch, logs=None):
-        if callback.model.optimizer.iterations > steps_per_epoch + 1:
-            raise KeyboardInterrupt
-
-    directory = tmp_path / "model"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoint, "on_train_batch_end", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            train(directory)
-    assert not TrainedModel.is_in(directory)
-    resumed = train(directory)
-    assert _column(resumed, "loss") == _column(tiny_model, "loss")
-    for ours, theirs in zip(
-        resumed.load_keras().get_weights(),
-        tiny_model.load_keras().get_weights(),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_finished_model_is_left_alone(tiny_model, train):
@@ -174,7 +151,7 @@ def test_published_weights_say_which_pixels_they_want(mean, is_ours, tmp_path):
     [
         (
             {"batch_size": 31},
-            {"strategy": make_strategy(replicas=2)},
+            {"strategy": make_strategy("mirrored", replicas=2)},
             "31 cannot be shared equally by 2",
         ),
         ({"schedule": "steps", "drops": ("1%", "2%")}, {}, "steps are too few"),
@@ -184,13 +161,58 @@ def test_published_weights_say_which_pixels_they_want(mean, is_ours, tmp_path):
             {"weights": "no/such/run"},
             "no file, folder or preset 'no/such/run'",
         ),
-        ({"learning_rate": 1e30}, {}, "the loss is no longer a number"),
+        ({"batch_norm": "frozen"}, {}, "without weights they are random"),
     ],
 )
 def test_bad_ends(train, tmp_path, change, arguments, sentence):
     with pytest.raises(UserError, match=sentence):
         train(tmp_path, changes=change, **arguments)
     assert not TrainedModel.is_in(tmp_path)
+
+
+@pytest.fixture
+def bad_batch(monkeypatch):
+    """Makes the labels of the third batch not a number."""
+    numbers = itertools.count(1)
+    following = Feed.next
+
+    def spoilt(feed):
+        images, labels = following(feed)
+        return images, labels * (np.nan if next(numbers) == 3 else 1)
+
+    monkeypatch.setattr(Feed, "next", spoilt)
+
+
+MIXED = {"augmentation": "pad_crop(4)|flip|mixup(0.2)"}
+
+
+def test_stops_before_a_step_that_is_not_finite(bad_batch, train, tmp_path):
+    with pytest.raises(NotFiniteError, match="the loss .* in epoch 1, step 3"):
+        train(tmp_path, changes=MIXED)
+    assert not TrainedModel.is_in(tmp_path)
+    with np.load(tmp_path / "nonfinite" / "epoch-1-step-3.npz") as values:
+        assert values["images"].shape == (32, 16, 16, 3)
+        assert np.isnan(values["labels"]).all()
+    # What the command would do again goes on from before that step, as it should.
+    train(tmp_path, changes=MIXED)
+    assert len(_history(TrainedModel.load(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("on_nan", ["skip", "rollback"])
+def test_goes_on_after_a_step_that_is_not_finite(bad_batch, train, tmp_path, on_nan):
+    model = train(tmp_path, changes=MIXED, options=LoopOptions(on_nan=on_nan))
+    assert np.isfinite(_column(model, "loss")).all()
+    (event,) = csv.DictReader((tmp_path / "events.csv").open(newline=""))
+    assert event == {
+        "epoch": "0",
+        "step": "3",
+        "event": f"not finite: the loss; {on_nan}",
+    }
+
+
+def test_names_the_layer_where_it_diverged(train, tmp_path):
+    with pytest.raises(NotFiniteError, match="is no longer a number in epoch 1"):
+        train(tmp_path, changes={"learning_rate": 1e30})
 
 
 def test_labels_may_be_mixed(train, tmp_path):

@@ -1,0 +1,117 @@
+"""Batches on their way to the replicas."""
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.data.damage import Damage
+from pipelines.data.input_pipeline import Batches
+from pipelines.training.strategies import Cluster
+
+
+def distributed(
+    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset, replica_batch: int
+) -> Iterator[Any]:
+    """Splits this worker's batches over its replicas, in the order of the images.
+
+    Args:
+        strategy: Where steps run.
+        dataset: Gives the worker's batches, and knows their number.
+        replica_batch: Images of one replica.
+
+    Returns:
+        Values that `strategy.run` takes.
+    """
+    count = int(dataset.cardinality())
+    if strategy.num_replicas_in_sync == Cluster.of(strategy).count:
+        return iter(dataset)
+    # Of a data set with an end, several workers would ask each other at every batch
+    # whether it has come.
+    endless = dataset.rebatch(replica_batch, drop_remainder=True).repeat()
+    batches = strategy.distribute_datasets_from_function(lambda context: endless)
+    return itertools.islice(iter(batches), count)
+
+
+def filled(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Makes all batches equally large.
+
+    Args:
+        dataset: Gives `(images, labels)`, at most `batch_size` of them.
+        batch_size: Images of every batch.
+
+    Returns:
+        Batches of images, labels and `counted`, float32 `(batch_size,)`: 1 for the
+        images that were there, 0 for blank ones that fill the batch.
+    """
+
+    def fill(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        missing = batch_size - tf.shape(labels)[0]
+        counted = tf.ones_like(labels, tf.float32)
+        return tuple(padded(value, missing) for value in (images, labels, counted))
+
+    def padded(value: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+        rest = value.shape[1:]
+        whole = tf.pad(value, [[0, missing], *([0, 0] for _ in rest)])
+        return tf.ensure_shape(whole, (batch_size, *rest))
+
+    return dataset.map(fill)
+
+
+class Feed:
+    """Training batches from any step on, with the time spent in waiting for them.
+
+    Args:
+        make: Takes a range of epochs and the first step of the first of them; gives
+            their batches.
+        place: Takes a data set and gives an iterator.
+        sizes: Height and width in pixels of each epoch's images; epochs of one size
+            are made by one pipeline, so that the next one is begun in advance.
+
+    Example:
+
+    >>> feed.start(epoch=3, step=120)
+    >>> images, labels = feed.next()
+    """
+
+    def __init__(
+        self,
+        make: Callable[[range, int], Batches],
+        place: Callable[[tf.data.Dataset], Iterator[Any]],
+        sizes: tuple[int, ...],
+    ) -> None:
+        self._make = make
+        self._place = place
+        self._sizes = sizes
+        self._epochs = range(0)
+        self._batches: Iterator[Any] = iter(())
+        self._damage: Damage | None = None
+        self.waited = 0.0
+
+    def start(self, epoch: int, step: int) -> None:
+        """Goes to a step; the next epoch's first one is reached by itself."""
+        if step == 0 and epoch in self._epochs and epoch != self._epochs.start:
+            return
+        size = self._sizes[epoch]
+        stop = epoch
+        while stop < len(self._sizes) and self._sizes[stop] == size:
+            stop += 1
+        self._epochs = range(epoch, stop)
+        batches = self._make(self._epochs, step)
+        self._damage = batches.damage
+        self._batches = self._place(batches.dataset)
+
+    def next(self) -> Any:
+        """Returns `(images, labels)` of the next step."""
+        begin = time.perf_counter()
+        with self._damage.told() if self._damage else contextlib.nullcontext():
+            batch = next(self._batches)
+        self.waited += time.perf_counter() - begin
+        return batch
+
+    def damaged(self) -> list[str]:
+        """Returns the damaged records that have been met."""
+        return self._damage.records if self._damage else []

@@ -1,0 +1,326 @@
+"""The loop: epochs of steps, validation, checkpoints, and what interrupts them.
+
+It keeps the contract of Keras' callbacks. `keras.Model.fit` is not used, for three
+reasons: it cannot begin in the middle of an epoch, it does not tell waiting for data
+from computing, and it fails under several workers (docs/scaling.md).
+"""
+
+import dataclasses
+import re
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+
+from keras_resnet.training import Recipe
+from keras_resnet.training.schedules import Plateau
+from keras_resnet.training.spans import in_steps
+from pipelines.errors import NotFiniteError
+from pipelines.training import nonfinite
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.feed import Feed
+from pipelines.training.interruption import Interruption
+from pipelines.training.progress import Progress, write_rows
+from pipelines.training.step import (
+    EvaluationStep,
+    Measured,
+    Outcome,
+    TrainingStep,
+)
+from pipelines.training.strategies import Cluster, gather
+from pipelines.training.watching.stall import StallWatch
+
+_ROWS_PER_EPOCH = 20
+_MOST_FAILURES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopOptions:
+    """How a run is kept, which does not change what comes of it.
+
+    Args:
+        checkpoint_every: A span such as `"1 epoch"` or `"500 steps"`, or
+            `"10 minutes"`; there is one after every epoch in any case.
+        keep_last: How many of the newest checkpoints to keep.
+        keep_best: How many of those with the best validation top-1 to keep besides.
+        on_nan: What to do when loss or gradients are not finite: `"stop"` before the
+            step, `"skip"` the step, or `"rollback"` to the weights of the last
+            checkpoint and go on with the images that follow.
+        export: Whether the model is made of the `"last"` weights or of the `"best"`,
+            those of the checkpoint with the highest validation top-1.
+    """
+
+    checkpoint_every: str = "10 minutes"
+    keep_last: int = 2
+    keep_best: int = 1
+    on_nan: str = "stop"
+    export: str = "last"
+
+    def __post_init__(self) -> None:
+        self.is_checkpoint_due(steps=1, steps_per_epoch=1, seconds=0.0)
+
+    def is_checkpoint_due(
+        self, steps: int, steps_per_epoch: int, seconds: float
+    ) -> bool:
+        """Tells whether it is time for a checkpoint.
+
+        Args:
+            steps: Finished steps of the run.
+            steps_per_epoch: Steps of an epoch.
+            seconds: Time since the last one.
+
+        Raises:
+            ValueError: If `checkpoint_every` is no span and no time.
+        """
+        minutes = re.fullmatch(r"(\d+(?:\.\d+)?) minutes?", self.checkpoint_every)
+        if minutes:
+            return seconds >= 60 * float(minutes[1])
+        every = in_steps(self.checkpoint_every, steps_per_epoch, total_steps=0)
+        return steps % max(every, 1) == 0
+
+
+@dataclasses.dataclass
+class Loop:
+    """Trains a network from where it is to the end of its recipe.
+
+    Args:
+        strategy: Where steps run.
+        recipe: The recipe.
+        steps_per_epoch: Steps of an epoch.
+        network: What is trained.
+        evaluated: What is measured: the same, or its moving average.
+        training_step: Trains `network`.
+        evaluation_step: Measures `evaluated`.
+        feed: The training batches.
+        held_out: Gives `(images, labels, counted)` of this worker's part of the
+            validation images.
+        progress: Where the run is; it is kept up to date.
+        checkpoints: Where to keep it.
+        settings: What the exactness of a resumption depends on, for the checkpoints.
+        directory: Gets `history.csv`, `steps.csv` and `events.csv`.
+        callbacks: Keras callbacks; the chief's only.
+        watch: Tells when nothing happens any more.
+        options: How the run is kept.
+        console: Where to tell what happens.
+
+    Example:
+
+    >>> loop.run()
+    """
+
+    strategy: tf.distribute.Strategy
+    recipe: Recipe
+    steps_per_epoch: int
+    network: keras.Model
+    evaluated: keras.Model
+    training_step: TrainingStep
+    evaluation_step: EvaluationStep
+    feed: Feed
+    held_out: Callable[[], Iterable[Any]]
+    progress: Progress
+    checkpoints: Checkpoints
+    settings: dict[str, Any]
+    directory: Path
+    callbacks: list[keras.callbacks.Callback]
+    watch: StallWatch
+    options: LoopOptions
+    console: Console
+
+    def __post_init__(self) -> None:
+        self._cluster = Cluster.of(self.strategy)
+        self._stopping = False
+        self._saved = time.perf_counter()
+
+    def run(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            Stopped: If a signal asked for it; there is a checkpoint then.
+            UserError: If loss or gradients are not finite and that is not passed over,
+                or too many records are damaged.
+        """
+        told = keras.callbacks.CallbackList(
+            self.callbacks,
+            model=self.network,
+            epochs=self.recipe.epochs,
+            steps=self.steps_per_epoch,
+            batch_size=self.recipe.batch_size,
+            first_step=self.progress.step,
+        )
+        self._write_logs()
+        if self.options.on_nan == "rollback" and not self.checkpoints.paths():
+            self._save()
+        told.on_train_begin()
+        with self.watch, Interruption() as interruption:
+            while self.progress.epoch < self.recipe.epochs:
+                told.on_epoch_begin(self.progress.epoch)
+                self._train(told, interruption)
+                measured = self._validate(told, interruption)
+                self._finish_epoch(told, measured)
+        told.on_train_end()
+
+    def _train(self, told: Any, interruption: Interruption) -> None:
+        """Runs the steps that the epoch still has."""
+        progress = self.progress
+        if progress.step < self.steps_per_epoch:
+            self.feed.start(progress.epoch, progress.step)
+        # The host reads what a step measured while the device runs the next one.
+        running: tuple[int, Outcome, Any] | None = None
+        seconds, waited = progress.seconds, progress.waited
+        begin, waited_before = time.perf_counter(), self.feed.waited
+
+        def finish(step: int, outcome: Outcome, batch: Any) -> None:
+            progress.seconds = seconds + time.perf_counter() - begin
+            progress.waited = waited + self.feed.waited - waited_before
+            progress.step = step + 1
+            progress.measured += outcome.measured()
+            self._stopping |= outcome.stop_asked()
+            if outcome.failed:
+                self._handle_failure(step, batch)
+            logs = progress.logs(self.recipe.batch_size)
+            self._log_step(step, logs)
+            told.on_train_batch_end(step, logs)
+            self.watch.beat(f"step {step + 1} of epoch {progress.epoch + 1}")
+
+        for step in range(progress.step, self.steps_per_epoch):
+            told.on_train_batch_begin(step)
+            self.watch.waiting_for = "the input pipeline"
+            batch = self.feed.next()
+            self.watch.waiting_for = "the device"
+            outcome = self.training_step(*batch, interruption.requested)
+            if running is not None:
+                finish(*running)
+            running = (step, outcome, batch)
+            if self._stopping or self._is_checkpoint_due(step):
+                finish(*running)
+                running = None
+                self._save()
+            if self._stopping:
+                raise interruption.stop(
+                    f"in epoch {progress.epoch + 1} after step {progress.step} of "
+                    f"{self.steps_per_epoch}"
+                )
+        if running is not None:
+            finish(*running)
+
+    def _validate(self, told: Any, interruption: Interruption) -> Measured:
+        told.on_test_begin()
+        self.watch.waiting_for = "the validation"
+        sums = np.zeros(4)
+        for number, batch in enumerate(self.held_out()):
+            sums += self.evaluation_step(*batch).numpy()
+            told.on_test_batch_end(number)
+            self.watch.beat(f"batch {number + 1} of the validation")
+            if interruption.requested and self._cluster.count == 1:
+                self._save()
+                raise interruption.stop(
+                    f"in the validation after epoch {self.progress.epoch + 1}"
+                )
+        measured = Measured(*gather(self.strategy, sums).sum(axis=0).tolist())
+        told.on_test_end(_validation_logs(measured))
+        return measured
+
+    def _finish_epoch(self, told: Any, measured: Measured) -> None:
+        progress = self.progress
+        logs = {
+            **progress.logs(self.recipe.batch_size),
+            **_validation_logs(measured),
+            "learning_rate": float(self.training_step.optimizer.learning_rate),
+        }
+        schedule = self.training_step.optimizer.schedule
+        if isinstance(schedule, Plateau):
+            schedule.observe(1 - logs["val_top1"])
+            progress.schedule = schedule.state()
+        epoch = progress.epoch
+        progress.history.append({"epoch": epoch, **logs})
+        progress.begin_epoch()
+        self._save(score=logs["val_top1"])
+        told.on_epoch_end(epoch, logs)
+
+    def _is_checkpoint_due(self, step: int) -> bool:
+        """Tells whether to save after a step; the last one's comes with the epoch's."""
+        return step + 1 < self.steps_per_epoch and self.options.is_checkpoint_due(
+            self.progress.epoch * self.steps_per_epoch + step + 1,
+            self.steps_per_epoch,
+            time.perf_counter() - self._saved,
+        )
+
+    def _save(self, score: float | None = None) -> None:
+        self._saved = time.perf_counter()
+        if not self._cluster.is_chief:
+            return
+        self.watch.waiting_for = "the checkpoint"
+        self._write_logs()
+        arrays = {
+            name: keras.ops.convert_to_numpy(variable)
+            for name, variable in self.training_step.variables().items()
+        }
+        notes = {
+            "progress": self.progress.to_json(),
+            "settings": self.settings,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+        self.checkpoints.save(arrays, notes, score=score)
+
+    def _write_logs(self) -> None:
+        if self._cluster.is_chief:
+            write_rows(self.directory / "history.csv", self.progress.history)
+            write_rows(self.directory / "steps.csv", self.progress.steps)
+            write_rows(self.directory / "events.csv", self.progress.events)
+
+    def _log_step(self, step: int, logs: dict[str, float]) -> None:
+        """Keeps a row for every twentieth of an epoch."""
+        if (step + 1) % max(1, self.steps_per_epoch // _ROWS_PER_EPOCH):
+            return
+        names = ("loss", "gradient_norm", "images_per_second", "data_wait_share")
+        rate = float(self.training_step.optimizer.learning_rate)
+        row = {"epoch": self.progress.epoch, "step": step, "learning_rate": rate}
+        self.progress.steps.append({**row, **{name: logs[name] for name in names}})
+
+    def _handle_failure(self, step: int, batch: Any) -> None:
+        """Does what `on_nan` says about a step that changed nothing."""
+        progress, options = self.progress, self.options
+        where = f"epoch {progress.epoch + 1}, step {step + 1}"
+        name = f"epoch-{progress.epoch + 1}-step-{step + 1}.npz"
+        path = nonfinite.folder(self.directory) / name
+        if self._cluster.is_chief:
+            nonfinite.save_batch(path, self.strategy, batch)
+        culprit = nonfinite.first_failure(
+            self.strategy, self.network, self.training_step.loss, batch
+        )
+        problem = f"{culprit} is no longer a number in {where}"
+        earlier = sum(
+            event["event"].startswith("not finite") for event in progress.events
+        )
+        progress.note(f"not finite: {culprit}; {options.on_nan}")
+        if options.on_nan == "stop" or earlier >= _MOST_FAILURES:
+            raise NotFiniteError(
+                f"{problem}; the weights before it are kept, and its images in {path}; "
+                "the same command goes on with --on_nan=skip or --on_nan=rollback; or "
+                "start again with a lower --set=learning_rate=RATE and --overwrite"
+            )
+        self.console.print(f"{problem}: {options.on_nan}", style="yellow")
+        if options.on_nan == "rollback":
+            self._roll_back()
+        self.training_step.go_on()
+
+    def _roll_back(self) -> None:
+        """Takes the weights of the last checkpoint, and the schedule of this step."""
+        variables = self.training_step.variables()
+        shapes = {name: tuple(v.shape) for name, v in variables.items()}
+        checkpoint = self.checkpoints.newest(shapes, self.console)
+        assert checkpoint is not None  # There is one from the beginning.
+        for name, variable in variables.items():
+            variable.assign(checkpoint.arrays[name])
+        steps = self.progress.epoch * self.steps_per_epoch + self.progress.step
+        self.training_step.optimizer.iterations.assign(steps)
+
+
+def _validation_logs(measured: Measured) -> dict[str, float]:
+    means = measured.means()
+    return {f"val_{name}": means[name] for name in ("loss", "top1", "top5")}

@@ -1,0 +1,391 @@
+"""One step of training and one of evaluation, compiled, over all replicas."""
+
+import dataclasses
+import functools
+import math
+import re
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_resnet.training import Recipe
+from keras_resnet.training.losses import make_loss, top_k
+
+SUM, MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
+
+_NUMBER = re.compile(r"_\d+(?=/|$)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Sums over the images of one or more steps.
+
+    Args:
+        images: Number of images.
+        loss: Sum of their losses.
+        top1: Number of images whose highest-ranked class is right.
+        top5: Number of images whose class is among the highest five.
+        gradient_norm: Sum over steps of the norm of all gradients together.
+        steps: Number of steps.
+    """
+
+    images: float = 0.0
+    loss: float = 0.0
+    top1: float = 0.0
+    top5: float = 0.0
+    gradient_norm: float = 0.0
+    steps: float = 0.0
+
+    def __add__(self, other: "Measured") -> "Measured":
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Measured(*(a + b for a, b in pairs))
+
+    def means(self) -> dict[str, float]:
+        """Returns loss and shares per image, and the gradient norm per step."""
+        images, steps = max(self.images, 1.0), max(self.steps, 1.0)
+        return {
+            "loss": self.loss / images,
+            "top1": self.top1 / images,
+            "top5": self.top5 / images,
+            "gradient_norm": self.gradient_norm / steps,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a training step reports; it is on the device until it is read.
+
+    Args:
+        values: float64 `(6,)`: images, sum of losses, top-1, top-5, gradient norm, and
+            how many workers have been asked to stop.
+        applied: bool scalar, whether the weights have been updated.
+        failed: bool scalar, whether loss or gradients were not finite.
+    """
+
+    values: tf.Tensor
+    applied: tf.Tensor
+    failed: tf.Tensor
+
+    def measured(self) -> Measured:
+        """Waits for the step and returns its sums; nothing if it was not applied."""
+        if not self.applied:
+            return Measured()
+        return Measured(*self.values.numpy()[:5].tolist(), 1.0)
+
+    def stop_asked(self) -> bool:
+        """Tells whether any worker has been asked to stop."""
+        return bool(self.values[5] > 0)
+
+
+class TrainingStep:
+    """Forward, backward and update over all replicas, as a recipe says.
+
+    A step whose loss or gradients are not finite changes nothing: no weight, no
+    statistic, no momentum. With `halts`, no later step does either until `go_on` is
+    called, so that the cause can be looked for although steps run ahead of the host.
+
+    Gradients are summed over parts of a batch (`Recipe.accumulate`), then over
+    replicas; then they are clipped and applied. In float16 the loss is multiplied by a
+    scale that halves when gradients overflow and doubles after 2,000 steps in which
+    they did not (1710.03740, section 3.2).
+
+    Args:
+        strategy: Where it runs; networks and optimizer were made in its scope.
+        network: Takes uint8 images, gives logits `(batch, classes)`.
+        optimizer: Updates its trainable weights.
+        recipe: The recipe.
+        classes: Number of classes.
+        averaged: A network like `network` that is kept at the moving average of all its
+            weights, batch-norm statistics included. None for none.
+        halts: Whether the steps after one that is not finite change nothing either.
+
+    Example:
+
+    >>> step = TrainingStep(strategy, network, optimizer, recipe, classes=10)
+    >>> step(images, labels).measured().means()["loss"]
+    2.31
+    """
+
+    _LARGEST_SCALE = 2.0**15
+    _SCALE_PERIOD = 2000
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        network: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        recipe: Recipe,
+        classes: int,
+        *,
+        averaged: keras.Model | None = None,
+        halts: bool = True,
+    ) -> None:
+        self._strategy = strategy
+        self._network = network
+        self.optimizer = optimizer
+        self._recipe = recipe
+        self._averaged = averaged
+        self._halts = halts
+        self.loss = make_loss(recipe, classes)
+        self._top5 = functools.partial(top_k, k=min(5, classes))
+        self._scales = recipe.precision == "float16"
+        self._statistics = _moving_statistics(network)
+        with strategy.scope():
+            optimizer.build(network.trainable_variables)
+        # The step has reduced the gradients when it comes to apply them.
+        optimizer._all_reduce_sum_gradients = list
+        largest = self._LARGEST_SCALE if self._scales else 1.0
+        self.loss_scale = keras.Variable(largest, trainable=False, name="scale")
+        self.steps_since_overflow = keras.Variable(
+            0, dtype="int64", trainable=False, name="steps_since_overflow"
+        )
+        self._halted = tf.Variable(False, trainable=False)
+        self._sums = self._accumulators() if recipe.accumulate > 1 else []
+
+    def __call__(self, images: Any, labels: Any, stop: bool = False) -> Outcome:
+        """Runs one step.
+
+        Args:
+            images: uint8 `(batch, height, width, 3)`, per replica where there are
+                several.
+            labels: int64 `(batch,)`, or float32 `(batch, classes)`.
+            stop: Whether this worker has been asked to stop, which all get to know.
+        """
+        return Outcome(*self._run(images, labels, tf.constant(float(stop))))
+
+    def go_on(self) -> None:
+        """Lets steps change weights again."""
+        self._halted.assign(False)
+
+    def variables(self) -> dict[str, Any]:
+        """Returns all that a later step depends on, by names that do not change."""
+        groups = {
+            "network": self._network.variables,
+            "optimizer": self.optimizer.variables,
+            "averaged": self._averaged.variables if self._averaged else [],
+            "loss_scale": [self.loss_scale, self.steps_since_overflow],
+        }
+        # Keras numbers the names that it gives by itself through the process.
+        return {
+            f"{group}/{index:04}/{_NUMBER.sub('', variable.path)}": variable
+            for group, variables in groups.items()
+            for index, variable in enumerate(variables)
+        }
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _run(self, images: Any, labels: Any, stop: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        statistics = self._strategy.run(self._read_statistics)
+        gradients, sums = self._gradients(images, labels, stop)
+        norm = self._strategy.experimental_local_results(
+            self._strategy.run(tf.linalg.global_norm, args=(gradients,))
+        )[0]
+        sums = self._strategy.reduce(SUM, sums, axis=None)
+        finite = tf.math.is_finite(sums[1]) & tf.math.is_finite(norm)
+        applied = finite & ~self._halted
+
+        def apply() -> tf.Tensor:
+            self._strategy.run(self._apply, args=(gradients,))
+            if self._averaged is not None:
+                self._average(self._averaged)
+            return tf.constant(True)
+
+        def leave() -> tf.Tensor:
+            self._strategy.run(self._write_statistics, args=(statistics,))
+            return tf.constant(False)
+
+        tf.cond(applied, apply, leave)
+        failed = ~finite & ~self._halted
+        if self._scales:
+            failed &= ~self._rescale(finite)
+        if self._halts:
+            self._halted.assign(self._halted | failed)
+        values = tf.cast(tf.concat([sums[:4], [norm], sums[4:]], axis=0), tf.float64)
+        return values, applied, failed
+
+    def _gradients(
+        self, images: Any, labels: Any, stop: tf.Tensor
+    ) -> tuple[Any, tf.Tensor]:
+        """Returns gradients summed over all replicas, and each replica's sums."""
+        if self._recipe.accumulate == 1:
+            gradients, sums = self._strategy.run(self._backward, args=(images, labels))
+        else:
+            self._strategy.run(self._clear)
+            tf.while_loop(
+                lambda part: part < self._recipe.accumulate,
+                functools.partial(self._next_part, images, labels),
+                [0],
+                parallel_iterations=1,
+            )
+            gradients, sums = self._strategy.run(self._accumulated)
+        return self._strategy.run(self._reduced, args=(gradients, sums, stop))
+
+    def _backward(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
+        with tf.GradientTape() as tape:
+            logits = self._network(images, training=True)
+            losses = self.loss(labels, logits)
+            total = tf.reduce_sum(losses)
+            scaled = total * (self.loss_scale / self._recipe.batch_size)
+        gradients = tape.gradient(scaled, self._network.trainable_variables)
+        right = [top_k(labels, logits, k=1), self._top5(labels, logits)]
+        count = tf.cast(tf.shape(images)[0], tf.float32)
+        return gradients, tf.stack([count, total, *map(tf.reduce_sum, right)])
+
+    def _accumulators(self) -> list[tf.Variable]:
+        """Returns each replica's sums: of the gradients, and of what is reported."""
+        like = [v.value for v in self._network.trainable_variables]
+        with self._strategy.scope():
+            return [
+                tf.Variable(
+                    tf.zeros(shape),
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.SUM,
+                )
+                for shape in [*(variable.shape for variable in like), [4]]
+            ]
+
+    def _clear(self) -> None:
+        for total in self._sums:
+            total.assign(tf.zeros_like(total))
+
+    def _next_part(self, images: Any, labels: Any, part: tf.Tensor) -> tf.Tensor:
+        self._strategy.run(self._accumulate, args=(images, labels, part))
+        return part + 1
+
+    def _accumulate(self, images: tf.Tensor, labels: tf.Tensor, part: Any) -> None:
+        size = tf.shape(images)[0] // self._recipe.accumulate
+        own = slice(part * size, (part + 1) * size)
+        gradients, sums = self._backward(images[own], labels[own])
+        for total, value in zip(self._sums, [*gradients, sums], strict=True):
+            total.assign_add(value)
+
+    def _accumulated(self) -> Any:
+        *gradients, sums = [total.read_value() for total in self._sums]
+        return gradients, sums
+
+    def _reduced(self, gradients: list[tf.Tensor], sums: tf.Tensor, stop: Any) -> Any:
+        if self._strategy.num_replicas_in_sync > 1:
+            replica = tf.distribute.get_replica_context()
+            gradients = replica.all_reduce(SUM, gradients)
+            # Each replica has moved them by its own images. With the mean everywhere,
+            # evaluation and checkpoints do not depend on whose they are.
+            means = replica.all_reduce(MEAN, self._read_statistics())
+            self._write_statistics(means)
+        if self._scales:
+            gradients = [gradient / self.loss_scale for gradient in gradients]
+        return gradients, tf.concat([sums, [stop]], axis=0)
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self.optimizer.apply(gradients, self._network.trainable_variables)
+
+    def _read_statistics(self) -> list[tf.Tensor]:
+        return [tf.identity(variable) for variable in self._statistics]
+
+    def _write_statistics(self, values: list[tf.Tensor]) -> None:
+        for variable, value in zip(self._statistics, values, strict=True):
+            variable.assign(value)
+
+    def _average(self, averaged: keras.Model) -> None:
+        """Moves the averaged network towards the network."""
+        decay, every = self._recipe.ema, self._recipe.ema_every
+
+        def move(average: tf.Variable, weight: tf.Variable) -> None:
+            average.assign(average * decay + weight * (1 - decay))
+
+        def move_all() -> tf.Tensor:
+            for average, weight in zip(
+                averaged.weights, self._network.weights, strict=True
+            ):
+                self._strategy.extended.update(
+                    average.value, move, args=(weight.value,), group=True
+                )
+            return tf.constant(True)
+
+        if every == 1:
+            move_all()
+        else:
+            due = self.optimizer.iterations % every == 0
+            tf.cond(due, move_all, lambda: tf.constant(False))
+
+    def _rescale(self, finite: tf.Tensor) -> tf.Tensor:
+        """Adapts the loss scale; returns whether it could still be lowered."""
+        since = tf.where(finite, self.steps_since_overflow + 1, 0)
+        is_due = since >= self._SCALE_PERIOD
+        raised = tf.where(is_due, self.loss_scale * 2, self.loss_scale)
+        can_lower = self.loss_scale > 1
+        lowered = tf.maximum(self.loss_scale / 2, 1)
+        self.loss_scale.assign(tf.where(finite, raised, lowered))
+        self.steps_since_overflow.assign(tf.where(is_due, tf.zeros_like(since), since))
+        return can_lower
+
+
+def _moving_statistics(network: keras.Model) -> list[tf.Variable]:
+    """Returns what the batch norms keep of the images, but for frozen ones."""
+    inner = network.layers[-1]
+    return [
+        variable.value
+        for layer in inner.layers
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        for variable in (layer.moving_mean, layer.moving_variance)
+    ]
+
+
+class EvaluationStep:
+    """Measures a network on a batch, over all replicas of this worker.
+
+    The loss is the cross-entropy of the class probabilities in nats, whatever the
+    network was trained with, so that recipes can be compared.
+
+    Args:
+        strategy: Where it runs.
+        network: Takes uint8 images, gives logits `(batch, classes)`.
+        classes: Number of classes.
+        flip: Whether probabilities are averaged over each image and its mirror image.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        network: keras.Model,
+        classes: int,
+        *,
+        flip: bool = False,
+    ) -> None:
+        self._strategy = strategy
+        self._network = network
+        self._top5 = functools.partial(top_k, k=min(5, classes))
+        self._flip = flip
+
+    def __call__(self, images: Any, labels: Any, counted: Any) -> tf.Tensor:
+        """Returns float64 `(4,)`: images, sum of losses, top-1 and top-5.
+
+        Args:
+            images: uint8 `(batch, height, width, 3)`, per replica.
+            labels: int64 `(batch,)`.
+            counted: float32 `(batch,)`, 0 for images that only fill the batch.
+        """
+        return self._run(images, labels, counted)
+
+    @tf.function(reduce_retracing=True, autograph=False)
+    def _run(self, images: Any, labels: Any, counted: Any) -> tf.Tensor:
+        sums = self._strategy.run(self._measure, args=(images, labels, counted))
+        # No other worker takes part: they may have more batches, or fewer.
+        local = self._strategy.experimental_local_results(sums)
+        return tf.cast(tf.add_n(list(local)), tf.float64)
+
+    def _measure(
+        self, images: tf.Tensor, labels: tf.Tensor, counted: tf.Tensor
+    ) -> tf.Tensor:
+        views = [images, images[:, :, ::-1]] if self._flip else [images]
+        logarithms = [
+            tf.nn.log_softmax(tf.cast(self._network(view, training=False), tf.float32))
+            for view in views
+        ]
+        scores = tf.reduce_logsumexp(tf.stack(logarithms), axis=0) - math.log(
+            len(views)
+        )
+        losses = -tf.gather(scores, labels, batch_dims=1)
+        right = [top_k(labels, scores, k=1), self._top5(labels, scores)]
+        values = [tf.ones_like(counted), losses, *right]
+        return tf.stack([tf.reduce_sum(value * counted) for value in values])
