@@ -257,8 +257,8 @@ RECIPES: dict[str, Recipe] = {
         ),
         # Batch norms are frozen. Left to train, they would normalise a small batch by
         # its own statistics, while evaluation takes moving averages that start at the
-        # pretrained values and, in a short run, end between these and the new ones:
-        # the loss falls and the validation accuracy stays at chance.
+        # pretrained values and, in a short run, end between these and the new ones
+        # (docs/results.md has what that costs, and where it does not).
         Recipe(
             name="finetune",
             source="one short cycle at a low rate from given weights (1805.08974), "

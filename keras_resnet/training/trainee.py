@@ -1,0 +1,268 @@
+"""A network while a recipe trains it by `keras.Model.fit`, on any backend."""
+
+import functools
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_resnet.preprocessing import Preprocessing, Standardize
+from keras_resnet.remat import RematerializedModel, rematerialize
+from keras_resnet.training.freezing import freeze
+from keras_resnet.training.losses import make_loss, top_k
+from keras_resnet.training.optimizers import make_optimizer
+from keras_resnet.training.recipe import Recipe
+from keras_resnet.training.schedules import Plateau, Schedule
+
+POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+"""Keras' dtype policies by `Recipe.precision`; weights are float32 in all of them."""
+
+
+class Trainee(keras.Model):
+    """A copy of a classifier that `fit` trains as a recipe says.
+
+    Takes uint8 pixels `(batch, height, width, 3)` of any size, RGB, and gives float32
+    logits `(batch, classes)`. In training its loss is the recipe's; in evaluation it is
+    the cross-entropy in nats, so that recipes can be compared, and with
+    `Recipe.test_flip` that of the mean probabilities of each image and its mirror
+    image. Metrics are `top1` and `top5`, shares of the images.
+
+    With `Recipe.ema`, averages of all weights, batch-norm statistics included, are kept
+    in variables of the model and moved in its forward pass, before each update's first
+    part. No train step of one backend is needed for that: `fit` has the forward pass
+    compiled, and takes what it assigns to variables back out of it.
+
+    Args:
+        model: A functional model in channels-last format that ends in its classifier.
+        recipe: The recipe.
+        preprocessing: How pixels become what `model` takes. Defaults to nothing if it
+            has a `Standardize` layer, else to what its weights want (`model.preset`),
+            else to ImageNet's mean and standard deviation.
+
+    Attributes:
+        network: The copy. Its layers have the names of `model`'s and the weights that
+            it had.
+
+    Raises:
+        ValueError: If the model does not end in a classifier or the recipe freezes what
+            it does not have.
+
+    Example:
+
+    >>> trainee = Trainee(keras_resnet.ResNet20(), RECIPES["he2015_cifar"])
+    >>> trainee.compile_for_fit(steps_per_epoch=351)
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        preprocessing: Preprocessing | None = None,
+    ) -> None:
+        super().__init__(name=model.name, dtype=POLICIES[recipe.precision])
+        self.recipe = recipe
+        self.network = _copy(model, recipe)
+        self.classes = self.network.output_shape[-1]
+        self.standardize = None
+        takes_pixels = any(isinstance(layer, Standardize) for layer in model.layers)
+        if preprocessing or not takes_pixels:
+            preset = getattr(model, "preset", None)
+            self.standardize = Standardize.from_preprocessing(
+                preprocessing or (preset and preset.preprocessing) or Preprocessing(),
+                dtype=self.dtype_policy,
+            )
+        self._loss_per_image = make_loss(recipe, self.classes)
+        freeze(self.network, recipe)
+        self._averages = []
+        if recipe.ema:
+            self._averages = [
+                self.add_weight(
+                    shape=weight.shape,
+                    dtype=weight.dtype,
+                    trainable=False,
+                    name=f"average_{index}",
+                )
+                for index, weight in enumerate(self.network.weights)
+            ]
+            for average, weight in zip(
+                self._averages, self.network.weights, strict=True
+            ):
+                average.assign(ops.copy(weight))
+            self._passes, self._averaged = (
+                self.add_weight(
+                    shape=(), dtype="int32", initializer="zeros", trainable=False
+                )
+                for _ in range(2)
+            )
+
+    def compile_for_fit(self, steps_per_epoch: int) -> None:
+        """Compiles with the recipe's optimizer, and the metrics.
+
+        Args:
+            steps_per_epoch: Updates of an epoch; `fit` makes `Recipe.accumulate` times
+                as many steps.
+
+        Raises:
+            ValueError: If the recipe's optimizer or schedule cannot be had.
+        """
+        optimizer = make_optimizer(self.recipe, steps_per_epoch)
+        self._schedule = optimizer.schedule
+        if isinstance(self._schedule, Plateau):
+            # A compiled step gets as arguments what belongs to the optimizer.
+            optimizer._track_variable(self._schedule.factor)
+        if self.recipe.accumulate > 1:
+            optimizer.gradient_accumulation_steps = self.recipe.accumulate
+            optimizer.learning_rate = _PerUpdate(self._schedule, self.recipe.accumulate)
+        ks = {"top1": 1, "top5": min(5, self.classes)}
+        # In float16, Keras puts a LossScaleOptimizer around the optimizer.
+        self.compile(
+            optimizer,
+            weighted_metrics=[
+                keras.metrics.MeanMetricWrapper(functools.partial(top_k, k=k), name)
+                for name, k in ks.items()
+            ],
+        )
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """Returns what `fit` must call for this recipe."""
+        callbacks: list[keras.callbacks.Callback] = []
+        if self._averages:
+            callbacks.append(_EvaluatesAverages())
+        if self.recipe.schedule == "plateau":
+            callbacks.append(_Tells(self._schedule))
+        return callbacks
+
+    def call(self, pixels: Any, training: bool = False) -> Any:
+        """Returns the logits of images."""
+        if training:
+            if self._averages:
+                self.average()
+                self._passes.assign_add(1)
+            return self._logits(pixels, training=True)
+        if not self.recipe.test_flip:
+            return self._logits(pixels, training=False)
+        logarithms = [
+            ops.log_softmax(self._logits(view, training=False))
+            for view in (pixels, ops.flip(pixels, axis=2))
+        ]
+        return ops.logaddexp(*logarithms) - math.log(2)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Returns the mean loss of a batch, see the class."""
+        if training:
+            losses = self._loss_per_image(y, y_pred)
+        else:
+            losses = keras.losses.sparse_categorical_crossentropy(
+                y, y_pred, from_logits=True
+            )
+        if sample_weight is not None:
+            losses = losses * ops.cast(sample_weight, losses.dtype)
+        return ops.mean(losses)
+
+    def average(self) -> None:
+        """Moves the averages, once for every update that is due."""
+        averaged = ops.convert_to_tensor(self._averaged)
+        updates = self._passes // self.recipe.accumulate
+        is_due = ops.logical_and(
+            updates > averaged, updates % self.recipe.ema_every == 0
+        )
+        share = ops.where(is_due, 1 - self.recipe.ema, 0.0)
+        for average, weight in zip(self._averages, self.network.weights, strict=True):
+            value = ops.stop_gradient(ops.convert_to_tensor(weight))
+            average.assign(average + ops.cast(share, value.dtype) * (value - average))
+        self._averaged.assign(ops.where(is_due, updates, averaged))
+
+    def swap_averages(self) -> None:
+        """Exchanges the weights and their averages."""
+        for average, weight in zip(self._averages, self.network.weights, strict=True):
+            value = ops.copy(ops.stop_gradient(ops.convert_to_tensor(weight)))
+            weight.assign(average)
+            average.assign(value)
+
+    def final_weights(self) -> list[Any]:
+        """Returns what `set_weights` of the model that was copied takes."""
+        if not self._averages:
+            return self.network.get_weights()
+        self.average()
+        return [ops.convert_to_numpy(average) for average in self._averages]
+
+    def _logits(self, pixels: Any, training: bool) -> Any:
+        if self.standardize is not None:
+            pixels = self.standardize(pixels)
+        return self.network(pixels, training=training)
+
+
+class _EvaluatesAverages(keras.callbacks.Callback):
+    """Has a `Trainee` evaluated with the averages of its weights."""
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.model.average()
+        self.model.swap_averages()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.model.swap_averages()
+
+
+class _Tells(keras.callbacks.Callback):
+    """Tells a `Plateau` of the validation errors."""
+
+    def __init__(self, schedule: Plateau) -> None:
+        super().__init__()
+        self._schedule = schedule
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._schedule.observe(1 - logs["val_top1"])
+
+
+class _PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule over updates, for an optimizer that accumulates gradients.
+
+    Keras 3.15 asks schedules for the rate of a part of a batch, not of an update.
+    """
+
+    def __init__(self, schedule: Schedule, parts: int) -> None:
+        self._schedule = schedule
+        self._parts = parts
+
+    def __call__(self, step: Any) -> Any:
+        return self._schedule(ops.convert_to_tensor(step) // self._parts)
+
+
+def _copy(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Copies a classifier: other precision, logits, images of any size."""
+    classifier = model.layers[-1]
+    if getattr(classifier, "activation", None) is None or len(model.output_shape) != 2:
+        raise ValueError(
+            f"The model {model.name!r} does not end in a classifier with one output "
+            "for each class: build it with `include_top=True`."
+        )
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if layer is classifier:
+            config["activation"] = "linear"
+        elif recipe.precision != "float32":
+            config["dtype"] = POLICIES[recipe.precision]
+        return type(layer).from_config(config)
+
+    copied = keras.models.clone_model(
+        model,
+        input_tensors=keras.Input((None, None, model.input_shape[-1])),
+        clone_function=copy,
+    )
+    if isinstance(model, RematerializedModel):
+        copied = rematerialize(copied, model.stages)
+    copied.set_weights(model.get_weights())
+    return copied
