@@ -48,6 +48,7 @@ def main(arguments: list[str]) -> None:
         lost_workers,
         make_strategy,
     )
+    from pipelines.training.watching.trackers import TRACKERS
 
     console = Console()
     watch, options = watch_flags.watch_options(), run_flags.loop_options()
@@ -89,6 +90,9 @@ def main(arguments: list[str]) -> None:
             config, f"{run.directory}-again", starts[-1] if starts else None
         )
         report = make_report(run)
+        if watch.track:
+            tracker = TRACKERS[watch.track](run.model_dir, watch.experiment, {})
+            tracker.log_report(report)
         print_summary(examples, model, metrics, pushed, report, again, console)
 
 

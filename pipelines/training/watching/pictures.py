@@ -1,0 +1,119 @@
+"""Pictures of what a network gets wrong."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+_COLUMNS, _ROWS = 4, 4
+_SIDE, _LINE, _GAP = 160, 16, 8
+_MOST_CLASSES = 20
+_NAME = 16
+
+
+def hardest_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the indices of misclassified images, the least probable label first.
+
+    Args:
+        probabilities: `(images, classes)`.
+        labels: Integers `(images,)`.
+    """
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
+    order = np.argsort(own, kind="stable")
+    return order[probabilities.argmax(axis=1)[order] != labels[order]]
+
+
+def draw_mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    classes: Sequence[str],
+) -> np.ndarray | None:
+    """Draws the 16 hardest mistakes, each with its label and what it was taken for.
+
+    Args:
+        images: uint8 `(images, height, width, 3)`, RGB.
+        labels: Integers `(images,)`.
+        probabilities: `(images, classes)`.
+        classes: The class names.
+
+    Returns:
+        uint8 `(height, width, 3)`, or None if nothing was wrong.
+    """
+    mistakes = hardest_mistakes(probabilities, labels)[: _COLUMNS * _ROWS]
+    if not len(mistakes):
+        return None
+    rows = -(-len(mistakes) // _COLUMNS)
+    width, height = _SIDE + _GAP, _SIDE + 2 * _LINE + _GAP
+    page = Image.new("RGB", (_COLUMNS * width, rows * height), "white")
+    draw = ImageDraw.Draw(page)
+    font = ImageFont.load_default(12)
+    for place, index in enumerate(mistakes):
+        left, top = place % _COLUMNS * width, place // _COLUMNS * height
+        picture = Image.fromarray(images[index])
+        # Small pictures are shown with their pixels.
+        is_small = max(picture.size) < _SIDE
+        filter_ = Image.Resampling.NEAREST if is_small else Image.Resampling.BILINEAR
+        page.paste(picture.resize((_SIDE, _SIDE), filter_), (left, top))
+        taken_for = probabilities[index].argmax()
+        for line, (title, class_) in enumerate(
+            (("", labels[index]), ("taken for ", taken_for))
+        ):
+            text = (
+                f"{title}{_short(classes[class_])} {probabilities[index, class_]:.0%}"
+            )
+            at = (left + 2, top + _SIDE + line * _LINE)
+            draw.text(at, text, "black", font)
+    return np.asarray(page)
+
+
+def confusion_matrix(
+    probabilities: np.ndarray, labels: np.ndarray, classes: int
+) -> np.ndarray:
+    """Counts images by label (row) and prediction (column): int64 `(classes, classes)`.
+
+    Args:
+        probabilities: `(images, classes)`.
+        labels: Integers `(images,)`.
+        classes: Number of classes.
+    """
+    cells = labels * classes + probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Draws a confusion matrix, of the 20 most confused classes where there are more.
+
+    Args:
+        counts: As `confusion_matrix` gives them.
+        classes: The class names.
+
+    Returns:
+        uint8 `(height, width, 3)`.
+    """
+    wrong = counts - np.diag(np.diag(counts))
+    confused = np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")
+    shown = np.sort(confused[:_MOST_CLASSES])
+    counts = counts[np.ix_(shown, shown)]
+    names = [_short(classes[index]) for index in shown]
+    side = 2.5 + 0.35 * len(shown)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues")
+    axes.set(xlabel="prediction", ylabel="label")
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    middle = counts.max() / 2
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        count = counts[row, column]
+        colour = "white" if count > middle else "black"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"

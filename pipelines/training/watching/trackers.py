@@ -1,0 +1,210 @@
+"""MLflow and Weights & Biases, where they are installed."""
+
+import importlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pipelines import files
+from pipelines.errors import UserError, unknown
+from pipelines.training.watching.closing import ClosingCallback
+
+
+class Tracker(ClosingCallback):
+    """Tells a tracking library of a run: parameters, metrics per epoch, the report.
+
+    The library's id of the run is kept in `<name>.json`, so that a resumed run goes on
+    in the same place. Epochs that it was told of before are not told again.
+
+    Args:
+        directory: Where the id is kept.
+        experiment: What the library groups runs by.
+        parameters: What to tell of the run; may be nested.
+
+    Raises:
+        UserError: If the library is not installed.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(
+        self, directory: Path, experiment: str, parameters: Mapping[str, Any]
+    ) -> None:
+        super().__init__()
+        self.directory = directory
+        self.experiment = experiment
+        self.parameters = flattened(parameters)
+        self.library = _imported(self.name)
+        self._epochs = 0
+        self._is_open = False
+
+    @property
+    def _path(self) -> Path:
+        return self.directory / f"{self.name}.json"
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Starts the run, or goes on with it."""
+        self._open()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Tells the epoch's logs, counting epochs from 1."""
+        if epoch < self._epochs:
+            return
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        self._log(metrics, epoch + 1)
+        self._epochs = epoch + 1
+        self._keep()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Ends the run."""
+        self._finish(failed=False)
+        self._is_open = False
+
+    def close(self) -> None:
+        """Ends a run that did not come to its end; safe at any time."""
+        if self._is_open:
+            self._finish(failed=True)
+            self._is_open = False
+
+    def log_report(self, path: Path) -> None:
+        """Hands over the report of a run that has ended.
+
+        Args:
+            path: The file.
+        """
+        self._open()
+        self._save(path)
+        self.on_train_end()
+
+    def _open(self) -> None:
+        kept: dict[str, Any] = {"run": None, "epochs": 0}
+        if self._path.exists():
+            kept = json.loads(self._path.read_text())
+        self._run, self._epochs = self._start(kept["run"]), kept["epochs"]
+        self._is_open = True
+        self._keep()
+
+    def _keep(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        kept = {"run": self._run, "epochs": self._epochs}
+        files.write_text(self._path, json.dumps(kept) + "\n")
+
+    def _start(self, run: str | None) -> str:
+        """Starts a run, or goes on with `run`; returns its id."""
+        raise NotImplementedError
+
+    def _log(self, metrics: dict[str, float], step: int) -> None:
+        raise NotImplementedError
+
+    def _save(self, path: Path) -> None:
+        raise NotImplementedError
+
+    def _finish(self, *, failed: bool) -> None:
+        raise NotImplementedError
+
+
+class MLflow(Tracker):
+    """Tracks with MLflow, where `MLFLOW_TRACKING_URI` says.
+
+    See https://mlflow.org/docs/latest/python_api/mlflow.html. Arguments are those of
+    `Tracker`.
+    """
+
+    name = "mlflow"
+
+    def _start(self, run: str | None) -> str:
+        if run is not None:
+            return self.library.start_run(run_id=run).info.run_id
+        self.library.set_experiment(self.experiment)
+        started = self.library.start_run()
+        self.library.log_params(self.parameters)
+        return started.info.run_id
+
+    def _log(self, metrics: dict[str, float], step: int) -> None:
+        self.library.log_metrics(metrics, step=step)
+
+    def _save(self, path: Path) -> None:
+        self.library.log_artifact(str(path))
+
+    def _finish(self, *, failed: bool) -> None:
+        self.library.end_run(status="FAILED" if failed else "FINISHED")
+
+
+class WeightsAndBiases(Tracker):
+    """Tracks with Weights & Biases; `WANDB_MODE=offline` keeps all on this machine.
+
+    See https://docs.wandb.ai/ref/python. Arguments are those of `Tracker`; the
+    experiment is the project.
+    """
+
+    name = "wandb"
+
+    def _start(self, run: str | None) -> str:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._tracked = self.library.init(
+            project=self.experiment,
+            dir=str(self.directory),
+            id=run,
+            resume="allow",
+            config=self.parameters,
+        )
+        return self._tracked.id
+
+    def _log(self, metrics: dict[str, float], step: int) -> None:
+        self._tracked.log(metrics, step=step)
+
+    def _save(self, path: Path) -> None:
+        self._tracked.save(str(path), base_path=str(path.parent), policy="now")
+
+    def _finish(self, *, failed: bool) -> None:
+        self._tracked.finish(exit_code=int(failed))
+
+
+TRACKERS: dict[str, type[Tracker]] = {
+    tracker.name: tracker for tracker in (MLflow, WeightsAndBiases)
+}
+"""What `--track` names."""
+
+
+def check(name: str) -> None:
+    """Checks that a tracker can be used.
+
+    Args:
+        name: A name in `TRACKERS`; empty for none.
+
+    Raises:
+        UserError: If it is unknown or not installed.
+    """
+    if not name:
+        return
+    if name not in TRACKERS:
+        raise unknown("tracker", name, TRACKERS)
+    _imported(name)
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns nested values by dotted names.
+
+    Example:
+
+    >>> flattened({"recipe": {"epochs": 90}, "seed": 0})
+    {'recipe.epochs': 90, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"--track={name} needs the package {name} ({error}); install it with "
+            f"`pip install {name}`, or leave --track out"
+        ) from error
