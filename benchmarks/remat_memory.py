@@ -56,11 +56,10 @@ def measure(depth: int, batch: int, rematerialized: bool) -> dict[str, float]:
     return {"mebibytes": (peak - before) / MEBIBYTE, "seconds": seconds}
 
 
-def measure_apart(backend: str, depth: int, batch: int, rematerialized: bool) -> dict:
-    """Returns what `measure` does, from a process of its own."""
-    arguments = json.dumps([depth, batch, rematerialized])
+def run_apart(module: str, backend: str, arguments: list) -> dict:
+    """Returns what a module's `measure` does, from a process of its own."""
     process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.remat_memory", f"--measure={arguments}"],
+        [sys.executable, "-m", module, f"--measure={json.dumps(arguments)}"],
         env={
             **os.environ,
             "KERAS_BACKEND": backend,
@@ -96,7 +95,9 @@ def main() -> None:
     depths = [int(depth) for depth in flags.depths.split(",")]
     points = [(depth, remat) for depth in depths for remat in (False, True)]
     found = {
-        point: measure_apart(flags.backend, point[0], flags.batch, point[1])
+        point: run_apart(
+            "benchmarks.remat_memory", flags.backend, [point[0], flags.batch, point[1]]
+        )
         for point in track(points, description="Training")
     }
     table = Table(title=f"{flags.backend}, batch {flags.batch}: peak of a step, MiB")

@@ -5,10 +5,12 @@
 
 A step is forward, backward and SGD with momentum 0.9 in float32, and ends when its
 loss has been read. All contestants take the same batch of random images through the
-same network; that their multiply-adds agree is checked first. Ours also does what the
-paper's recipe asks beyond that: weight decay in the gradient and a learning-rate
-schedule. Our ResNet-20 has the other networks' projection shortcuts (option B, not the
-paper's A).
+same network; that their multiply-adds agree is checked first. Ours is the engine's step
+and does what the paper's recipe asks beyond that: weight decay in the gradient and a
+learning-rate schedule, and it counts what is right and looks whether all is finite.
+"bare" is our network and optimizer without the engine; the others of ours are the
+engine with more to do. Our ResNet-20 has the other networks' projection shortcuts
+(option B, not the paper's A).
 
 Each contestant is built in a process of its own, since environment variables must stand
 before TensorFlow is imported. All processes stay alive, and the parent has them step
@@ -168,18 +170,96 @@ def plain_keras(
     return _keras(model, optimizer, images, labels)
 
 
-def ours(network: str, images: np.ndarray, labels: np.ndarray) -> Built:
+class Training(NamedTuple):
+    """Our network and optimizer, and the batch as our input pipeline gives it."""
+
+    model: Any
+    optimizer: Any
+    recipe: Any
+    batch: tuple[Any, Any]
+
+
+def _training(
+    network: str, changes: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
+) -> Training:
     environment.prepare("fast")
+    import tensorflow as tf
+
     import keras_resnet
     from keras_resnet.training import RECIPES
     from keras_resnet.training.optimizers import make_optimizer
-    from pipelines.training.batch_norm import for_training
+    from pipelines.training.network import for_training
 
     spec = dataclasses.replace(keras_resnet.NETWORKS[network], shortcut="B")
     model = keras_resnet.build(spec, input_shape=images.shape[1:])
-    recipe = dataclasses.replace(RECIPES["he2015"], learning_rate=0.01)
-    optimizer = make_optimizer(recipe, steps_per_epoch=1000)
-    return _keras(for_training(model, recipe.batch_norm), optimizer, images, labels)
+    recipe = dataclasses.replace(
+        RECIPES["he2015"], learning_rate=0.01, batch_size=len(images), **changes
+    )
+    pixels = tf.constant((255 * images).astype(np.uint8))
+    return Training(
+        for_training(model, recipe),
+        make_optimizer(recipe, steps_per_epoch=1000),
+        recipe,
+        (pixels, tf.constant(labels)),
+    )
+
+
+def ours(
+    network: str, changes: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
+) -> Built:
+    training = _training(network, changes, images, labels)
+    import tensorflow as tf
+
+    from keras_resnet.analysis import cost
+    from pipelines.data.preprocessing import Preprocessing
+    from pipelines.training.network import for_training, takes_pixels
+    from pipelines.training.step import TrainingStep
+
+    model, optimizer, recipe, (pixels, targets) = training
+    preprocessing = Preprocessing(size=images.shape[1], resize=images.shape[1])
+    averaged = takes_pixels(for_training(model, recipe), preprocessing)
+    classes = model.output_shape[-1]
+    step = TrainingStep(
+        tf.distribute.get_strategy(),
+        takes_pixels(model, preprocessing),
+        optimizer,
+        recipe,
+        classes,
+        averaged=averaged if recipe.ema else None,
+    )
+    if "mixup" in recipe.augmentation:
+        targets = tf.one_hot(targets, classes)
+    return Built(
+        lambda: step(pixels, targets).measured().loss, cost(model).multiply_adds
+    )
+
+
+def bare(network: str, images: np.ndarray, labels: np.ndarray) -> Built:
+    """Our network and optimizer in the shortest compiled step that trains them."""
+    training = _training(network, {}, images, labels)
+    import keras
+    import tensorflow as tf
+
+    from keras_resnet.analysis import cost
+    from pipelines.data.preprocessing import Preprocessing
+    from pipelines.training.network import takes_pixels
+
+    preprocessing = Preprocessing(size=images.shape[1], resize=images.shape[1])
+    model = takes_pixels(training.model, preprocessing)
+    variables = model.trainable_variables
+    training.optimizer.build(variables)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function
+    def step(pixels: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            value = loss(targets, model(pixels, training=True))
+        training.optimizer.apply(tape.gradient(value, variables), variables)
+        return value
+
+    return Built(
+        lambda: float(step(*training.batch)), cost(training.model).multiply_adds
+    )
 
 
 def _keras(model: Any, optimizer: Any, images: np.ndarray, labels: np.ndarray) -> Built:
@@ -224,6 +304,11 @@ def pytorch(
 
 
 OURS = "ours"
+VARIANTS = (
+    ("ours_ema", "moving average", {"ema": 0.9999}),
+    ("ours_accumulate", "in two parts", {"accumulate": 2}),
+    ("ours_mixup", "mixed labels", {"augmentation": "pad_crop(4)|mixup(0.2)"}),
+)
 ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 NO_ONEDNN = {"TF_ENABLE_ONEDNN_OPTS": "0"}
 PYTORCH = ("torch", "transformers")
@@ -237,7 +322,12 @@ def _contestants(
 ) -> dict[str, Contestant]:
     train_keras = partial(plain_keras, keras_model)
     return {
-        OURS: Contestant("keras_resnet", partial(ours, network)),
+        OURS: Contestant("keras_resnet", partial(ours, network, {})),
+        "bare": Contestant("keras_resnet, bare step", partial(bare, network)),
+        **{
+            key: Contestant(f"keras_resnet, {label}", partial(ours, network, changes))
+            for key, label, changes in VARIANTS
+        },
         "keras": Contestant(f"{keras_label}, defaults", train_keras),
         "keras_onednn": Contestant(f"{keras_label}, oneDNN", train_keras, ONEDNN),
         # The defaults of a CPU without AVX512-VNNI.
