@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +77,9 @@ def test_whole_way(finished):
         "model/history.csv",
         "model/curves.png",
         "evaluation.json",
+        "evaluation.npz",
+        "environment.json",
+        "report.html",
         "serving/resnet20/1/saved_model.pb",
     ):
         assert (run / name).is_file()
@@ -140,7 +144,7 @@ def test_bad_flags_leave_nothing(arguments, sentence, tmp_path):
 
 
 def test_interrupted_run_goes_on(photos, tmp_path):
-    """Ctrl-C ends cleanly after an epoch; the same command finishes the run."""
+    """Ctrl-C ends cleanly after a step; the same command finishes the run."""
     run = tmp_path / "run"
     command = [*TRAIN, f"--data={photos}", "--epochs=40", f"--output_dir={run}"]
     process = subprocess.Popen(
@@ -151,18 +155,22 @@ def test_interrupted_run_goes_on(photos, tmp_path):
     )
     checkpoints = run / "model" / "checkpoints"
     deadline = time.monotonic() + 300
-    while not list(checkpoints.glob("epoch-*")) and process.poll() is None:
+    while not list(checkpoints.glob("checkpoint-*")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("interrupted; the same command,")
+    assert re.fullmatch(
+        r"stopped: in .*epoch \d+.*; the same command, without --overwrite, goes on "
+        "from the last checkpoint",
+        errors.splitlines()[-1],
+    )
     assert not (run / "model" / "model.keras").exists()
     again = _run(*command)
     assert again.returncode == 0, again.stderr
-    assert "going on after epoch" in again.stdout
+    assert "going on " in again.stdout
     with (run / "model" / "history.csv").open(newline="") as file:
         epochs = [int(row["epoch"]) for row in csv.DictReader(file)]
     assert epochs == list(range(40))
