@@ -192,7 +192,8 @@ class Loop:
             self.watch.waiting_for = "the input pipeline"
             batch = self.feed.next()
             self.watch.waiting_for = "the device"
-            outcome = self.training_step(*batch, interruption.requested)
+            images, labels = batch
+            outcome = self.training_step(images, labels, interruption.requested)
             if running is not None:
                 finish(*running)
             running = (step, outcome, batch)

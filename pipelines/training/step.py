@@ -71,7 +71,8 @@ class Outcome:
         """Waits for the step and returns its sums; nothing if it was not applied."""
         if not self.applied:
             return Measured()
-        return Measured(*self.values.numpy()[:5].tolist(), 1.0)
+        images, loss, top1, top5, norm, _ = self.values.numpy().tolist()
+        return Measured(images, loss, top1, top5, norm, steps=1.0)
 
     def stop_asked(self) -> bool:
         """Tells whether any worker has been asked to stop."""
