@@ -27,7 +27,7 @@ def run(main: Callable[[list[str]], None], *, when_interrupted: str = "") -> Non
     here, so `main` and nothing before it imports what imports TensorFlow.
 
     Exit status: 0 when done, 2 for what the user can mend, 130 after Ctrl-C, 143 after
-    SIGTERM when the command could keep what it had.
+    SIGTERM when the command could keep what it had, 75 when another worker was lost.
 
     Args:
         main: Takes the arguments that are not flags.
@@ -60,7 +60,7 @@ def _guarded(
     try:
         main(arguments)
     except UserError as error:
-        _exit(f"error: {error}", USER_ERROR_STATUS)
+        _exit(f"error: {error}", error.status)
     except Stopped as stopped:
         _exit(f"stopped: {stopped}{when_interrupted}", stopped.status)
     except KeyboardInterrupt:

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 class UserError(Exception):
     """Bad input: one sentence that names what is wrong, where, and what to do.
 
-    Commands print it without a traceback and exit with status 2.
+    Commands print it without a traceback and exit with its `status`, 2.
 
     Example:
 
     >>> raise UserError("no images in photos/cat; put at least one JPEG or PNG there")
     """
+
+    status = 2
 
 
 class NotFiniteError(UserError):

@@ -35,7 +35,7 @@ from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.progress import Progress
 from pipelines.training.resumption import check_settings, flat
 from pipelines.training.step import EvaluationStep, TrainingStep
-from pipelines.training.strategies import Cluster, lost_workers
+from pipelines.training.strategies import Cluster, agree, barrier, lost_workers
 from pipelines.training.watching import WatchOptions, close, make_callbacks
 from pipelines.training.watching.memory import advice
 from pipelines.training.watching.sample import EvaluationSample
@@ -148,6 +148,9 @@ def trainer(
         if isinstance(schedule, Plateau) and progress.schedule:
             schedule.restore(progress.schedule)
 
+    with lost_workers(strategy):
+        position = progress.epoch * steps + progress.step
+        agree(strategy, position, "the step to go on from")
     directory.mkdir(parents=True, exist_ok=True)
     damage_log = directory / "damaged_records.txt"
 
@@ -253,6 +256,8 @@ def trainer(
     if cluster.is_chief:
         plot_curves(directory / "history.csv", directory / "curves.png")
         result.save(model)
+    with lost_workers(strategy):
+        barrier(strategy)
     return result
 
 

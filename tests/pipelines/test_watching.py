@@ -26,6 +26,7 @@ from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.training import watching
 from pipelines.training.network import for_training, takes_pixels
+from pipelines.training.strategies import make_strategy
 from pipelines.training.watching import EvaluationSample, WatchOptions, pictures
 from pipelines.training.watching.memory import advice
 from pipelines.training.watching.profiling import Profile
@@ -266,7 +267,7 @@ def test_norms_are_those_of_float64(make_model, sample):
 
 def test_first_replica_is_looked_at(make_model, sample):
     alone = Looker(make_model(), images_at_once=16)
-    strategy = tf.distribute.MirroredStrategy(["/CPU:0", "/CPU:1"])
+    strategy = make_strategy("mirrored", replicas=2)
     with strategy.scope():
         model = make_model()
     mirrored = Looker(model, images_at_once=16)
