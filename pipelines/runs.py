@@ -210,7 +210,8 @@ def _check_same(run: Run, config: RunConfig, allowed: Collection[str]) -> None:
         raise UserError(
             f"{run.directory} holds a different run ({key} is {there.get(key)!r} "
             f"there, {here[key]!r} now{more}); --resume goes on with that run as it "
-            "was started, --overwrite replaces it, another --output_dir keeps both"
+            f"was started, --allow_changed={','.join(different)} with what is asked "
+            "now, --overwrite replaces it, another --output_dir keeps both"
         )
 
 

@@ -122,8 +122,14 @@ def _prepare(console: Console) -> "tuple[Run, RunConfig, Examples]":
         validation_share=config.validation_share,
         max_bad_share=config.max_bad_share,
     )
+    is_finished = TrainedModel.is_in(run.model_dir)
+    if is_finished and config != run.read_config():
+        raise UserError(
+            f"the run in {run.directory} is finished, nothing in it can change; "
+            f"--weights={run.directory} with another --output_dir starts from its model"
+        )
     run.write_config(config, changed=bool(run_flags.ALLOW_CHANGED.value))
-    if not TrainedModel.is_in(run.model_dir):
+    if not is_finished:
         given = {
             name: flags.FLAGS[name].value
             for name in ("strategy", "replicas", "data_service", "on_nan", "export")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,13 @@ from keras_resnet.training.freezing import freeze
 from keras_resnet.training.optimizers import make_optimizer
 from keras_resnet.training.schedules import Plateau
 from pipelines.artifacts import Examples, TrainedModel
-from pipelines.data.augmentation import compose
-from pipelines.data.input_pipeline import (
-    Batches,
-    evaluation_batches,
-    steps_per_epoch,
-    training_batches,
-)
+from pipelines.data.input_pipeline import evaluation_batches, steps_per_epoch
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.reading import Worker
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
 from pipelines.training.checkpoints import Checkpoint, Checkpoints
-from pipelines.training.feed import Feed, distributed, filled
+from pipelines.training.feed import distributed, filled, training_feed
 from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.loop import Loop, LoopOptions
 from pipelines.training.network import for_training, takes_pixels
@@ -65,8 +59,9 @@ def trainer(
 
     Args:
         examples: What to train on; the classifier gets their classes.
-        directory: Gets the model, `history.csv`, `curves.png`, `checkpoints/` and
-            `tensorboard/`.
+        directory: Gets the model, `history.csv`, `steps.csv`, `events.csv`,
+            `curves.png`, `checkpoints/`, `tensorboard/`, and where there are such
+            `damaged_records.txt` and `nonfinite/`.
         network: The network.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
@@ -101,15 +96,12 @@ def trainer(
     worker = Worker(cluster.index, cluster.count)
     steps = steps_per_epoch(examples, recipe.batch_size, worker)
     _check(recipe, strategy, weights)
-    replica_batch = recipe.batch_size // strategy.num_replicas_in_sync
     preprocessing = Preprocessing.of(recipe, network)
-    augmentation = compose(recipe.augmentation)
-    sizes = recipe.train_sizes(preprocessing.size)
     network = dataclasses.replace(network, classes=len(examples.classes))
     checkpoints = Checkpoints(
         directory / "checkpoints",
         keep_last=options.keep_last,
-        keep_best=options.keep_best,
+        keep_best=max(options.keep_best, int(options.export == "best")),
     )
 
     keras.utils.set_random_seed(seed)
@@ -117,26 +109,11 @@ def trainer(
     model = keras_resnet.build(network, input_shape=(size, size, 3))
     if weights and not checkpoints.paths() and not load_initial_weights(model, weights):
         console.print(f"new classifier for {network.classes} classes")
-    flexible = model
-    if set(sizes) != {size}:
-        flexible = keras_resnet.build(network, input_shape=(None, None, 3))
-        flexible.set_weights(model.get_weights())
-    with strategy.scope():
-        trained = _copy(flexible, recipe, preprocessing)
-        averaged = _copy(flexible, recipe, preprocessing) if recipe.ema else None
-        try:
-            optimizer = make_optimizer(recipe, steps)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    training_step = TrainingStep(
-        strategy,
-        trained,
-        optimizer,
-        recipe,
-        network.classes,
-        averaged=averaged,
-        halts=options.on_nan != "skip",
-    )
+    sizes = recipe.train_sizes(size)
+    with lost_workers(strategy):
+        training_step, evaluated = _on_replicas(
+            model, network, recipe, preprocessing, sizes, steps, strategy, options
+        )
     progress = Progress()
     variables = training_step.variables()
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -144,7 +121,11 @@ def trainer(
     if checkpoint := checkpoints.newest(shapes, console):
         progress = _go_on(checkpoint, settings, allow_changed, steps, console)
         _assign(variables, checkpoint)
-        schedule = optimizer.schedule
+        if checkpoint.notes["steps_per_epoch"] != steps:
+            # The schedule counts steps, of which an epoch has another number now.
+            position = progress.epoch * steps + progress.step
+            training_step.optimizer.iterations.assign(position)
+        schedule = training_step.optimizer.schedule
         if isinstance(schedule, Plateau) and progress.schedule:
             schedule.restore(progress.schedule)
 
@@ -153,27 +134,16 @@ def trainer(
         agree(strategy, position, "the step to go on from")
     directory.mkdir(parents=True, exist_ok=True)
     damage_log = directory / "damaged_records.txt"
-
-    def make_batches(epochs: range, first_step: int) -> Batches:
-        train_size = sizes[epochs.start]
-        return training_batches(
-            examples,
-            dataclasses.replace(
-                preprocessing,
-                size=train_size,
-                resize=round(train_size * recipe.resize_ratio),
-            ),
-            augmentation,
-            recipe.batch_size,
-            epochs,
-            seed,
-            first_step=first_step,
-            worker=worker,
-            max_bad_share=max_bad_share,
-            damage_log=damage_log,
-            service=data_service,
-        )
-
+    feed = training_feed(
+        examples,
+        recipe,
+        preprocessing,
+        strategy,
+        seed,
+        max_bad_share=max_bad_share,
+        damage_log=damage_log,
+        service=data_service,
+    )
     local_batch = recipe.batch_size // cluster.count
     validation = evaluation_batches(
         examples,
@@ -184,11 +154,6 @@ def trainer(
         max_bad_share=max_bad_share,
     )
     held_out = filled(validation.dataset, local_batch)
-
-    def place(dataset: tf.data.Dataset) -> Iterator[Any]:
-        return distributed(strategy, dataset, replica_batch)
-
-    feed = Feed(make_batches, place, sizes)
     callbacks = []
     if cluster.is_chief:
         sample = None
@@ -197,28 +162,26 @@ def trainer(
                 sample = EvaluationSample.of(
                     validation.dataset, examples.classes, steps * recipe.batch_size
                 )
+        parts = strategy.num_replicas_in_sync * recipe.accumulate
         callbacks = make_callbacks(
             directory,
             console,
             options=watch,
-            images_at_once=replica_batch // recipe.accumulate,
+            images_at_once=recipe.batch_size // parts,
             sample=sample,
-            schedule=optimizer.schedule,
+            schedule=training_step.optimizer.schedule,
             parameters=settings,
         )
-    evaluated = averaged or trained
     loop = Loop(
         strategy=strategy,
         recipe=recipe,
         steps_per_epoch=steps,
-        network=trained,
-        evaluated=evaluated,
         training_step=training_step,
         evaluation_step=EvaluationStep(
             strategy, evaluated, network.classes, flip=recipe.test_flip
         ),
         feed=feed,
-        held_out=lambda: place(held_out),
+        held_out=lambda: distributed(strategy, recipe, held_out),
         progress=progress,
         checkpoints=checkpoints,
         settings=settings,
@@ -244,9 +207,6 @@ def trainer(
             f"left out {len(damaged)} damaged records: {damage_log}", style="yellow"
         )
 
-    if options.export == "best" and (best := checkpoints.best(shapes, console)):
-        _assign(variables, best)
-    model.set_weights(evaluated.get_weights())
     result = TrainedModel(
         directory=directory,
         network=network,
@@ -254,6 +214,9 @@ def trainer(
         classes=examples.classes,
     )
     if cluster.is_chief:
+        if options.export == "best" and (best := checkpoints.best(shapes, console)):
+            _assign(variables, best)
+        model.set_weights(evaluated.get_weights())
         plot_curves(directory / "history.csv", directory / "curves.png")
         result.save(model)
     with lost_workers(strategy):
@@ -280,15 +243,44 @@ def _check(recipe: Recipe, strategy: tf.distribute.Strategy, weights: str) -> No
         )
 
 
-def _copy(
-    model: keras.Model, recipe: Recipe, preprocessing: Preprocessing
-) -> keras.Model:
-    copied = for_training(model, recipe)
-    try:
+def _on_replicas(
+    model: keras.Model,
+    network: keras_resnet.ResNetSpec,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    sizes: tuple[int, ...],
+    steps: int,
+    strategy: tf.distribute.Strategy,
+    options: LoopOptions,
+) -> tuple[TrainingStep, keras.Model]:
+    """Returns what trains a copy of a model, and the copy that is evaluated."""
+    if set(sizes) != {preprocessing.size}:
+        flexible = keras_resnet.build(network, input_shape=(None, None, 3))
+        flexible.set_weights(model.get_weights())
+        model = flexible
+
+    def copy() -> keras.Model:
+        copied = for_training(model, recipe)
         freeze(copied, recipe)
+        return takes_pixels(copied, preprocessing)
+
+    try:
+        with strategy.scope():
+            trained = copy()
+            averaged = copy() if recipe.ema else None
+            optimizer = make_optimizer(recipe, steps)
     except ValueError as error:
         raise UserError(str(error)) from error
-    return takes_pixels(copied, preprocessing)
+    training_step = TrainingStep(
+        strategy,
+        trained,
+        optimizer,
+        recipe,
+        network.classes,
+        averaged=averaged,
+        halts=options.on_nan != "skip",
+    )
+    return training_step, averaged or trained
 
 
 def _settings(

@@ -173,7 +173,18 @@ class Checkpoints:
         return scores
 
 
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+# What reading a zip of arrays raises where a bit is wrong.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def _read(path: Path) -> Checkpoint:

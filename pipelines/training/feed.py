@@ -1,27 +1,35 @@
 """Batches on their way to the replicas."""
 
 import contextlib
+import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
+from keras_resnet.training import Recipe
+from pipelines.artifacts import Examples
+from pipelines.data.augmentation import compose
 from pipelines.data.damage import Damage
-from pipelines.data.input_pipeline import Batches
+from pipelines.data.input_pipeline import Batches, training_batches
+from pipelines.data.preprocessing import Preprocessing
+from pipelines.data.reading import Worker
 from pipelines.training.strategies import Cluster
 
 
 def distributed(
-    strategy: tf.distribute.Strategy, dataset: tf.data.Dataset, replica_batch: int
+    strategy: tf.distribute.Strategy, recipe: Recipe, dataset: tf.data.Dataset
 ) -> Iterator[Any]:
     """Splits this worker's batches over its replicas, in the order of the images.
 
     Args:
         strategy: Where steps run.
+        recipe: Says how large the batch of all workers is.
         dataset: Gives the worker's batches, and knows their number.
-        replica_batch: Images of one replica.
 
     Returns:
         Values that `strategy.run` takes.
@@ -29,6 +37,7 @@ def distributed(
     count = int(dataset.cardinality())
     if strategy.num_replicas_in_sync == Cluster.of(strategy).count:
         return iter(dataset)
+    replica_batch = recipe.batch_size // strategy.num_replicas_in_sync
     # Of a data set with an end, several workers would ask each other at every batch
     # whether it has come.
     endless = dataset.rebatch(replica_batch, drop_remainder=True).repeat()
@@ -115,3 +124,50 @@ class Feed:
     def damaged(self) -> list[str]:
         """Returns the damaged records that have been met."""
         return self._damage.records if self._damage else []
+
+
+def training_feed(
+    examples: Examples,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    strategy: tf.distribute.Strategy,
+    seed: int,
+    *,
+    max_bad_share: float,
+    damage_log: Path,
+    service: str,
+) -> Feed:
+    """Returns the feed of a recipe's batches, of their sizes and with their views.
+
+    Args:
+        examples: What to train on.
+        recipe: Decides batch size, augmentation and sizes.
+        preprocessing: How evaluation images are prepared.
+        strategy: Where steps run; this worker's part of each batch is fed.
+        seed: Decides order and augmentation.
+        max_bad_share: See `training_batches`, as for the others.
+        damage_log: See `training_batches`.
+        service: See `training_batches`.
+    """
+    cluster = Cluster.of(strategy)
+    sizes = recipe.train_sizes(preprocessing.size)
+    augmentation = compose(recipe.augmentation)
+
+    def make(epochs: range, first_step: int) -> Batches:
+        size = sizes[epochs.start]
+        resize = round(size * recipe.resize_ratio)
+        return training_batches(
+            examples,
+            dataclasses.replace(preprocessing, size=size, resize=resize),
+            augmentation,
+            recipe.batch_size,
+            epochs,
+            seed,
+            first_step=first_step,
+            worker=Worker(cluster.index, cluster.count),
+            max_bad_share=max_bad_share,
+            damage_log=damage_log,
+            service=service,
+        )
+
+    return Feed(make, functools.partial(distributed, strategy, recipe), sizes)

@@ -1,8 +1,9 @@
 """The loop: epochs of steps, validation, checkpoints, and what interrupts them.
 
-It keeps the contract of Keras' callbacks. `keras.Model.fit` is not used, for three
-reasons: it cannot begin in the middle of an epoch, it does not tell waiting for data
-from computing, and it fails under several workers (docs/scaling.md).
+It keeps the contract of Keras' callbacks, but for `model.stop_training`.
+`keras.Model.fit` is not used, for three reasons: it cannot begin in the middle of an
+epoch, it does not tell waiting for data from computing, and it fails under several
+workers (docs/scaling.md).
 """
 
 import dataclasses
@@ -32,11 +33,12 @@ from pipelines.training.step import (
     Outcome,
     TrainingStep,
 )
-from pipelines.training.strategies import Cluster, gather
+from pipelines.training.strategies import Cluster, agree, gather
 from pipelines.training.watching.stall import StallWatch
 
 _ROWS_PER_EPOCH = 20
 _MOST_FAILURES = 10
+_EVERY = re.compile(r"(\d+(?:\.\d+)?) (minute|epoch|step)s?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +79,14 @@ class LoopOptions:
         Raises:
             ValueError: If `checkpoint_every` is no span and no time.
         """
-        minutes = re.fullmatch(r"(\d+(?:\.\d+)?) minutes?", self.checkpoint_every)
-        if minutes:
-            return seconds >= 60 * float(minutes[1])
+        match = _EVERY.fullmatch(self.checkpoint_every)
+        if not match or not float(match[1]):
+            raise ValueError(
+                f"{self.checkpoint_every!r} is no time between checkpoints; write one "
+                "such as '10 minutes', '500 steps' or '1 epoch'"
+            )
+        if match[2] == "minute":
+            return seconds >= 60 * float(match[1])
         every = in_steps(self.checkpoint_every, steps_per_epoch, total_steps=0)
         return steps % max(every, 1) == 0
 
@@ -92,10 +99,8 @@ class Loop:
         strategy: Where steps run.
         recipe: The recipe.
         steps_per_epoch: Steps of an epoch.
-        network: What is trained.
-        evaluated: What is measured: the same, or its moving average.
-        training_step: Trains `network`.
-        evaluation_step: Measures `evaluated`.
+        training_step: Trains a network.
+        evaluation_step: Measures the same one, or its moving average.
         feed: The training batches.
         held_out: Gives `(images, labels, counted)` of this worker's part of the
             validation images.
@@ -116,8 +121,6 @@ class Loop:
     strategy: tf.distribute.Strategy
     recipe: Recipe
     steps_per_epoch: int
-    network: keras.Model
-    evaluated: keras.Model
     training_step: TrainingStep
     evaluation_step: EvaluationStep
     feed: Feed
@@ -146,7 +149,7 @@ class Loop:
         """
         told = keras.callbacks.CallbackList(
             self.callbacks,
-            model=self.network,
+            model=self.training_step.network,
             epochs=self.recipe.epochs,
             steps=self.steps_per_epoch,
             batch_size=self.recipe.batch_size,
@@ -162,6 +165,8 @@ class Loop:
                 self._train(told, interruption)
                 measured = self._validate(told, interruption)
                 self._finish_epoch(told, measured)
+            if interruption.requested and self._cluster.count == 1:
+                raise interruption.stop("after the last epoch")
         told.on_train_end()
 
     def _train(self, told: Any, interruption: Interruption) -> None:
@@ -197,7 +202,13 @@ class Loop:
             if running is not None:
                 finish(*running)
             running = (step, outcome, batch)
-            if self._stopping or self._is_checkpoint_due(step):
+            # A step that has something to tell is dealt with after the next one has
+            # begun, as in other workers, whose clocks may differ: all must begin the
+            # same steps in the same order.
+            due = self._is_checkpoint_due(step) and not (
+                outcome.failed or outcome.stop_asked()
+            )
+            if self._stopping or due:
                 finish(*running)
                 running = None
                 self._save()
@@ -231,7 +242,7 @@ class Loop:
         logs = {
             **progress.logs(self.recipe.batch_size),
             **_validation_logs(measured),
-            "learning_rate": float(self.training_step.optimizer.learning_rate),
+            "learning_rate": self._learning_rate(self.steps_per_epoch - 1),
         }
         schedule = self.training_step.optimizer.schedule
         if isinstance(schedule, Plateau):
@@ -240,8 +251,10 @@ class Loop:
         epoch = progress.epoch
         progress.history.append({"epoch": epoch, **logs})
         progress.begin_epoch()
-        self._save(score=logs["val_top1"])
+        # Whoever is told twice drops the first time; once a checkpoint is there, they
+        # would not be told again.
         told.on_epoch_end(epoch, logs)
+        self._save(score=logs["val_top1"])
 
     def _is_checkpoint_due(self, step: int) -> bool:
         """Tells whether to save after a step; the last one's comes with the epoch's."""
@@ -268,6 +281,11 @@ class Loop:
         }
         self.checkpoints.save(arrays, notes, score=score)
 
+    def _learning_rate(self, step: int) -> float:
+        """Returns the rate of a step of the epoch."""
+        number = self.progress.epoch * self.steps_per_epoch + step
+        return float(self.training_step.optimizer.schedule(number))
+
     def _write_logs(self) -> None:
         if self._cluster.is_chief:
             write_rows(self.directory / "history.csv", self.progress.history)
@@ -279,7 +297,7 @@ class Loop:
         if (step + 1) % max(1, self.steps_per_epoch // _ROWS_PER_EPOCH):
             return
         names = ("loss", "gradient_norm", "images_per_second", "data_wait_share")
-        rate = float(self.training_step.optimizer.learning_rate)
+        rate = self._learning_rate(step)
         row = {"epoch": self.progress.epoch, "step": step, "learning_rate": rate}
         self.progress.steps.append({**row, **{name: logs[name] for name in names}})
 
@@ -292,18 +310,24 @@ class Loop:
         if self._cluster.is_chief:
             nonfinite.save_batch(path, self.strategy, batch)
         culprit = nonfinite.first_failure(
-            self.strategy, self.network, self.training_step.loss, batch
+            self.strategy,
+            self.training_step.network,
+            self.training_step.loss,
+            batch,
+            parts=self.recipe.accumulate,
         )
         problem = f"{culprit} is no longer a number in {where}"
-        earlier = sum(
-            event["event"].startswith("not finite") for event in progress.events
-        )
+        kinds = [event["event"].partition(":")[0] for event in progress.events]
+        is_last = kinds.count("not finite") >= _MOST_FAILURES
         progress.note(f"not finite: {culprit}; {options.on_nan}")
-        if options.on_nan == "stop" or earlier >= _MOST_FAILURES:
+        if options.on_nan == "stop" or is_last:
+            self._write_logs()
+            others = "--on_nan=skip or --on_nan=rollback"
+            go_on = "" if is_last else f"the same command goes on with {others}; or "
             raise NotFiniteError(
-                f"{problem}; the weights before it are kept, and its images in {path}; "
-                "the same command goes on with --on_nan=skip or --on_nan=rollback; or "
-                "start again with a lower --set=learning_rate=RATE and --overwrite"
+                f"{problem}; the last checkpoint is kept, and its images are in "
+                f"{path}; {go_on}start again with a lower --set=learning_rate=RATE and "
+                "--overwrite"
             )
         self.console.print(f"{problem}: {options.on_nan}", style="yellow")
         if options.on_nan == "rollback":
@@ -316,6 +340,8 @@ class Loop:
         shapes = {name: tuple(v.shape) for name, v in variables.items()}
         checkpoint = self.checkpoints.newest(shapes, self.console)
         assert checkpoint is not None  # There is one from the beginning.
+        number = int(checkpoint.path.stem.split("-")[1])
+        agree(self.strategy, number, "the checkpoint to go back to")
         for name, variable in variables.items():
             variable.assign(checkpoint.arrays[name])
         steps = self.progress.epoch * self.steps_per_epoch + self.progress.step

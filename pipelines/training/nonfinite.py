@@ -16,7 +16,12 @@ def folder(directory: Path) -> Path:
 
 
 def first_failure(
-    strategy: tf.distribute.Strategy, network: keras.Model, loss: Any, batch: Any
+    strategy: tf.distribute.Strategy,
+    network: keras.Model,
+    loss: Any,
+    batch: Any,
+    *,
+    parts: int = 1,
 ) -> str:
     """Returns what is not finite first, in the order in which a step computes.
 
@@ -28,6 +33,7 @@ def first_failure(
             `pipelines.training.network.takes_pixels`.
         loss: Takes labels and logits.
         batch: Images and labels as the step had them.
+        parts: In how many parts a replica runs its images, see `Recipe.accumulate`.
 
     Returns:
         For example `"the output of layer conv3_block1_1_conv"`.
@@ -42,7 +48,11 @@ def first_failure(
     pixels = keras.Model(network.input, normalized)
     statistics = [variable.value for variable in network.non_trainable_variables]
 
-    def search(images: tf.Tensor, labels: tf.Tensor) -> Any:
+    def search(part: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> Any:
+        size = tf.shape(images)[0] // parts
+        images, labels = (
+            values[part * size : (part + 1) * size] for values in (images, labels)
+        )
         before = [tf.identity(variable) for variable in statistics]
         with tf.GradientTape() as tape:
             values = watched(pixels(images), training=True)
@@ -58,9 +68,10 @@ def first_failure(
         *(f"the gradient of {v.path}" for v in reversed(network.trainable_variables)),
     ]
     run = tf.function(lambda *batch: strategy.run(search, args=batch), autograph=False)
-    for name, finite in zip(names, run(*batch), strict=True):
-        if not all(bool(part) for part in strategy.experimental_local_results(finite)):
-            return name
+    for part in range(parts):
+        for name, finite in zip(names, run(tf.constant(part), *batch), strict=True):
+            if not all(map(bool, strategy.experimental_local_results(finite))):
+                return name
     return "the sum over all images"
 
 

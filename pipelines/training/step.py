@@ -123,7 +123,7 @@ class TrainingStep:
         halts: bool = True,
     ) -> None:
         self._strategy = strategy
-        self._network = network
+        self.network = network
         self.optimizer = optimizer
         self._recipe = recipe
         self._averaged = averaged
@@ -136,8 +136,9 @@ class TrainingStep:
             optimizer.build(network.trainable_variables)
         # The step has reduced the gradients when it comes to apply them.
         optimizer._all_reduce_sum_gradients = list
-        largest = self._LARGEST_SCALE if self._scales else 1.0
-        self.loss_scale = keras.Variable(largest, trainable=False, name="scale")
+        self.loss_scale = keras.Variable(
+            self._LARGEST_SCALE, trainable=False, name="scale"
+        )
         self.steps_since_overflow = keras.Variable(
             0, dtype="int64", trainable=False, name="steps_since_overflow"
         )
@@ -162,7 +163,7 @@ class TrainingStep:
     def variables(self) -> dict[str, Any]:
         """Returns all that a later step depends on, by names that do not change."""
         groups = {
-            "network": self._network.variables,
+            "network": self.network.variables,
             "optimizer": self.optimizer.variables,
             "averaged": self._averaged.variables if self._averaged else [],
             "loss_scale": [self.loss_scale, self.steps_since_overflow],
@@ -182,7 +183,8 @@ class TrainingStep:
             self._strategy.run(tf.linalg.global_norm, args=(gradients,))
         )[0]
         sums = self._strategy.reduce(SUM, sums, axis=None)
-        finite = tf.math.is_finite(sums[1]) & tf.math.is_finite(norm)
+        loss_is_finite = tf.math.is_finite(sums[1])
+        finite = loss_is_finite & tf.math.is_finite(norm)
         applied = finite & ~self._halted
 
         def apply() -> tf.Tensor:
@@ -198,7 +200,7 @@ class TrainingStep:
         tf.cond(applied, apply, leave)
         failed = ~finite & ~self._halted
         if self._scales:
-            failed &= ~self._rescale(finite)
+            failed &= ~(self._rescale(finite) & loss_is_finite)
         if self._halts:
             self._halted.assign(self._halted | failed)
         values = tf.cast(tf.concat([sums[:4], [norm], sums[4:]], axis=0), tf.float64)
@@ -223,18 +225,19 @@ class TrainingStep:
 
     def _backward(self, images: tf.Tensor, labels: tf.Tensor) -> Any:
         with tf.GradientTape() as tape:
-            logits = self._network(images, training=True)
+            logits = self.network(images, training=True)
             losses = self.loss(labels, logits)
             total = tf.reduce_sum(losses)
-            scaled = total * (self.loss_scale / self._recipe.batch_size)
-        gradients = tape.gradient(scaled, self._network.trainable_variables)
+            scale = self.loss_scale if self._scales else 1.0
+            scaled = total * (scale / self._recipe.batch_size)
+        gradients = tape.gradient(scaled, self.network.trainable_variables)
         right = [top_k(labels, logits, k=1), self._top5(labels, logits)]
         count = tf.cast(tf.shape(images)[0], tf.float32)
         return gradients, tf.stack([count, total, *map(tf.reduce_sum, right)])
 
     def _accumulators(self) -> list[tf.Variable]:
         """Returns each replica's sums: of the gradients, and of what is reported."""
-        like = [v.value for v in self._network.trainable_variables]
+        like = [v.value for v in self.network.trainable_variables]
         with self._strategy.scope():
             return [
                 tf.Variable(
@@ -269,16 +272,18 @@ class TrainingStep:
         if self._strategy.num_replicas_in_sync > 1:
             replica = tf.distribute.get_replica_context()
             gradients = replica.all_reduce(SUM, gradients)
-            # Each replica has moved them by its own images. With the mean everywhere,
-            # evaluation and checkpoints do not depend on whose they are.
-            means = replica.all_reduce(MEAN, self._read_statistics())
-            self._write_statistics(means)
+            if self._statistics:
+                # Each replica has moved them by its own images. With the mean
+                # everywhere, evaluation and checkpoints do not depend on whose they
+                # are.
+                means = replica.all_reduce(MEAN, self._read_statistics())
+                self._write_statistics(means)
         if self._scales:
             gradients = [gradient / self.loss_scale for gradient in gradients]
         return gradients, tf.concat([sums, [stop]], axis=0)
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
-        self.optimizer.apply(gradients, self._network.trainable_variables)
+        self.optimizer.apply(gradients, self.network.trainable_variables)
 
     def _read_statistics(self) -> list[tf.Tensor]:
         return [tf.identity(variable) for variable in self._statistics]
@@ -292,11 +297,12 @@ class TrainingStep:
         decay, every = self._recipe.ema, self._recipe.ema_every
 
         def move(average: tf.Variable, weight: tf.Variable) -> None:
-            average.assign(average * decay + weight * (1 - decay))
+            # In this form a weight that stands still keeps its value.
+            average.assign_sub((average - weight) * (1 - decay))
 
         def move_all() -> tf.Tensor:
             for average, weight in zip(
-                averaged.weights, self._network.weights, strict=True
+                averaged.weights, self.network.weights, strict=True
             ):
                 self._strategy.extended.update(
                     average.value, move, args=(weight.value,), group=True

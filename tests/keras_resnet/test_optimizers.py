@@ -393,11 +393,13 @@ def test_two_replicas_take_the_steps_of_one(name):
     """Compiled, in the replicas' context, inside of a condition."""
     import tensorflow as tf
 
+    from pipelines.training.strategies import make_strategy
+
     recipe = _recipe(**FORMS[name], stage_rate_decay=0.5, decay_norms=False)
     weights = []
     for strategy in (
         tf.distribute.get_strategy(),
-        tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        make_strategy("mirrored", replicas=2),
     ):
         with strategy.scope():
             variables = [

@@ -19,7 +19,6 @@ from pipelines import environment
 
 environment.prepare()
 
-import tensorflow as tf  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 import keras_resnet  # noqa: E402
@@ -33,7 +32,6 @@ from pipelines.training.watching import WatchOptions  # noqa: E402
 
 # Everything that has a state: averages, momentum, random numbers in the network and in
 # the images, a schedule that depends on the validation.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 RECIPE = dataclasses.replace(
     RECIPES["onecycle"],

@@ -117,8 +117,9 @@ def test_goes_on_in_the_middle_of_an_epoch(copied, train, tiny_model):
     (newest := Checkpoints(copied / "checkpoints").paths()[-1])
     with np.load(newest) as values:
         progress = json.loads(values["notes.json"].tobytes())["notes"]["progress"]
-    # The step that ran when the signal came, and the one that had been begun by then.
-    assert progress["epoch"] == 1 and progress["step"] in (2, 3)
+    # The step that ran when the signal came, the one that told all workers of it, and
+    # the one that had been begun by then.
+    assert (progress["epoch"], progress["step"]) == (1, 4)
     train(copied)
     _assert_same(copied, tiny_model.directory)
     (event,) = csv.DictReader((copied / "events.csv").open(newline=""))
@@ -195,8 +196,10 @@ def test_what_ends_exactness_is_told(copied, train, capsys):
         console=Console(width=500),
     )
     assert "recipe.batch_size was 32 and is 16 now" in capsys.readouterr().out
-    # Two or three of five steps of 32 images are four or six of ten of 16.
-    assert len(_rows(copied)) == 2
+    rows = _rows(copied)
+    assert len(rows) == 2
+    # The schedule has come to its end, too.
+    assert float(rows[-1]["learning_rate"]) < 0.02 * 0.05
 
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
@@ -224,6 +227,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
         checkpoints.save({"w": np.ones(2)}, {})
     assert list(tmp_path.iterdir()) == [path]
     assert checkpoints.newest({"w": (2,)}, Console()).path == path
+
+
+@pytest.mark.parametrize("span", ["50%", "", "0 steps", "0 minutes", "1 hour"])
+def test_refuses_what_is_no_time_between_checkpoints(span):
+    with pytest.raises(ValueError, match="is no time between checkpoints"):
+        LoopOptions(checkpoint_every=span)
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,28 @@ def test_loss_scale_halves_and_doubles(batch):
     assert float(step.loss_scale) == 2048 and int(step.steps_since_overflow) == 0
 
 
+def test_a_bad_loss_is_no_overflow(batch):
+    """No loss scale would make it finite."""
+    images, labels = batch
+    step, _, _ = _step(precision="float16")
+    assert step(images, tf.one_hot(labels, 10) * np.nan).failed
+
+
+def test_the_average_of_what_stands_still_is_exact(batch):
+    step, network, average = _step(
+        averaged=True, ema=0.9999, batch_norm="frozen", frozen_stages=("conv1", "conv2")
+    )
+    for _ in range(3):
+        step(*batch)
+    moved = 0
+    for ours, theirs in zip(average.weights, network.weights, strict=True):
+        if ours.path.startswith(("conv1", "conv2")) or "moving" in ours.path:
+            np.testing.assert_array_equal(ours, theirs)
+        else:
+            moved += not np.array_equal(ours, theirs)
+    assert moved
+
+
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_low_precision_follows_float32(batch, precision):
     """8 and 11 bits of mantissa: the losses agree to some of them."""

@@ -131,10 +131,7 @@ class StallWatch:
             f"nothing has finished for {waited:.0f} s: the run waits for {what}; last "
             f"finished: {self._finished}"
         ]
-        if self.examples is not None and what in (
-            "the input pipeline",
-            "the validation",
-        ):
+        if self.examples is not None and what in _READS_EXAMPLES:
             names = open_files(self.examples)
             lines.append(f"open shards: {', '.join(names) or 'none'}")
         frame = sys._current_frames().get(self._watched)
