@@ -28,9 +28,9 @@ from rich.console import Console
 from rich.table import Table
 
 import keras_resnet
+from keras_resnet.arrays import fit_arrays
 from keras_resnet.preprocessing import MODES, preprocess_input
 from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.arrays import fit_arrays
 
 CLASSES = 10
 

@@ -53,7 +53,7 @@ Batches = Iterator[Any]
 
 
 def _examples(directory: str) -> Any:
-    from pipelines.artifacts import Examples
+    from pipelines.data.examples import Examples
 
     return Examples.load(Path(directory))
 

@@ -6,7 +6,7 @@
 
 A step takes uint8 images that are on the device already, normalises them there, and is
 forward, backward and SGD with momentum in bfloat16 with float32 weights. Ours is the
-step that `keras_resnet.training.arrays.fit_arrays` has Keras compile, weight decay,
+step that `keras_resnet.arrays.fit_arrays` has Keras compile, weight decay,
 schedule and accuracies included. timm's network runs under torch.compile with
 channels_last memory and autocast; for ResNet-20, which timm lacks, transformers' does.
 
@@ -117,8 +117,8 @@ def spec(network: str) -> Any:
 
 def ours(network: str, images: np.ndarray, labels: np.ndarray) -> Built:
     import keras_resnet
+    from keras_resnet.arrays.trainee import Trainee
     from keras_resnet.training import Recipe
-    from keras_resnet.training.trainee import Trainee
 
     recipe = Recipe(
         name="benchmark",

@@ -12,6 +12,7 @@ Example:
 """
 
 from keras_resnet import analysis as analysis
+from keras_resnet import arrays as arrays
 from keras_resnet import blocks as blocks
 from keras_resnet import layers as layers
 from keras_resnet import preprocessing as preprocessing
@@ -44,7 +45,7 @@ from keras_resnet.applications import ResNet1001 as ResNet1001
 from keras_resnet.applications import ResNet1202 as ResNet1202
 from keras_resnet.applications import create as create
 from keras_resnet.builder import build as build
-from keras_resnet.convolution import Settings as Settings
+from keras_resnet.conv import Settings as Settings
 from keras_resnet.networks import NETWORKS as NETWORKS
 from keras_resnet.networks import list_models as list_models
 from keras_resnet.preprocessing import decode_predictions as decode_predictions

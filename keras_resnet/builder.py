@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_resnet import blocks
-from keras_resnet.convolution import (
+from keras_resnet.conv import (
     Settings,
     activate,
     channel_axis,

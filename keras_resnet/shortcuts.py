@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.convolution import (
+from keras_resnet.conv import (
     Settings,
     channel_axis,
     convolution,

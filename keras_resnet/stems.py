@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_resnet.blocks import antialiased_pool
-from keras_resnet.convolution import (
+from keras_resnet.conv import (
     Settings,
     activate,
     convolution,

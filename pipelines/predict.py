@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines.command import cli
 from pipelines.errors import UserError
 
 _MODEL = flags.DEFINE_string(

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from pipelines import cli, data_flags
+from pipelines.command import cli, data_flags
 from pipelines.errors import UserError
 
 _OUTPUT_DIR = flags.DEFINE_string(
@@ -67,10 +67,10 @@ flags.adopt_module_key_flags(data_flags)
 def main(arguments: list[str]) -> None:
     """Runs the components one after the other."""
     cli.refuse(arguments)
+    from pipelines.components.data_report import report_data
     from pipelines.components.example_gen import example_gen
     from pipelines.data.images import MAX_PIXELS
-    from pipelines.data_report import report_data
-    from pipelines.summary import print_examples, print_skipped
+    from pipelines.reports.summary import print_examples, print_skipped
 
     previous = Path(_PREVIOUS.value) if _PREVIOUS.value else None
     if previous and not (previous / "statistics").is_dir():

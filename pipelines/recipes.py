@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from absl import flags
 from rich.console import Console
 
-from pipelines import cli
+from pipelines.command import cli
 from pipelines.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from keras_resnet.training import Recipe
-    from pipelines.runs import RunConfig
+    from pipelines.runs.request import RunConfig
 
 _DIFF = flags.DEFINE_bool(
     "diff", False, "Print only what two recipes, or two runs' folders, have different."
@@ -28,7 +28,7 @@ flags.adopt_module_key_flags(cli)
 def main(arguments: list[str]) -> None:
     """Prints the tables."""
     from keras_resnet.training import RECIPES
-    from pipelines.recipe_table import recipe_table, recipes_table
+    from pipelines.reports.recipe_table import recipe_table, recipes_table
 
     console = Console()
     if _DIFF.value:
@@ -53,7 +53,7 @@ def find(name: str) -> "Recipe | RunConfig":
         return RECIPES[name]
     path = Path(name)
     if path.exists() or len(path.parts) > 1:
-        from pipelines.runs import Run
+        from pipelines.runs.folder import Run
 
         return Run(path).read_config()
     raise unknown("recipe or run's folder", name, RECIPES)
@@ -68,8 +68,8 @@ def print_differences(names: list[str], console: Console) -> None:
     Raises:
         UserError: If there are not two, or one is neither a recipe nor a run.
     """
-    from pipelines.recipe_table import difference_table
-    from pipelines.runs import RunConfig
+    from pipelines.reports.recipe_table import difference_table
+    from pipelines.runs.request import RunConfig
 
     if len(names) != 2:
         raise UserError(

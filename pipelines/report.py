@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from pipelines import cli
+from pipelines.command import cli
 from pipelines.errors import UserError
 
 _RUN = flags.DEFINE_string(
@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise UserError(f"{arguments[0]!r} is not a flag; write --run={arguments[0]}")
     from pipelines.reports.run_page import make_report
-    from pipelines.runs import Run
+    from pipelines.runs.folder import Run
 
     print(make_report(Run(Path(_RUN.value))))
 

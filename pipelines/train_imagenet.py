@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 from rich.console import Console
 
-from pipelines import cli, data_flags, run_flags, watch_flags
+from pipelines.command import cli, data_flags, run_flags, watch_flags
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.artifacts import Examples
-    from pipelines.runs import Run, RunConfig
+    from pipelines.data.examples import Examples
+    from pipelines.runs.folder import Run
+    from pipelines.runs.request import RunConfig
 
 _HYPERPARAMETERS = flags.DEFINE_string(
     "hyperparameters", "", "A file of values, as python -m pipelines.tune writes it."
@@ -40,8 +41,9 @@ def main(arguments: list[str]) -> None:
     from pipelines.components.pusher import pusher
     from pipelines.components.trainer import trainer
     from pipelines.reports.run_page import make_report
-    from pipelines.run_record import read_starts, reproduce_command
-    from pipelines.summary import print_summary
+    from pipelines.reports.summary import print_summary
+    from pipelines.runs.record import read_starts
+    from pipelines.runs.request import reproduce_command
     from pipelines.training.strategies import (
         Cluster,
         barrier,
@@ -98,12 +100,13 @@ def main(arguments: list[str]) -> None:
 
 def _prepare(console: Console) -> "tuple[Run, RunConfig, Examples]":
     """Makes the folder that of the run, and what it trains on."""
-    from pipelines.artifacts import Examples, TrainedModel
+    from pipelines.components.data_report import report_data
     from pipelines.components.example_gen import example_gen
-    from pipelines.data_report import report_data
-    from pipelines.recipe_table import recipe_table
-    from pipelines.run_record import record_start
-    from pipelines.summary import print_skipped
+    from pipelines.data.examples import Examples
+    from pipelines.reports.recipe_table import recipe_table
+    from pipelines.reports.summary import print_skipped
+    from pipelines.runs.record import record_start
+    from pipelines.training.model import TrainedModel
 
     for name in ("model", "recipe"):
         if _HYPERPARAMETERS.value and flags.FLAGS[name].present:
@@ -149,8 +152,8 @@ def _prepare(console: Console) -> "tuple[Run, RunConfig, Examples]":
 
 def _join() -> "tuple[Run, RunConfig, Examples]":
     """Returns what the first of several workers has prepared."""
-    from pipelines.artifacts import Examples
-    from pipelines.runs import Run
+    from pipelines.data.examples import Examples
+    from pipelines.runs.folder import Run
 
     run = Run(Path(run_flags.OUTPUT_DIR.value))
     config = run.read_config()

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from absl import flags
 from rich.console import Console
 
-from pipelines import cli, data_flags, run_flags
+from pipelines.command import cli, data_flags, run_flags
 
 if TYPE_CHECKING:
-    from pipelines.runs import RunConfig
+    from pipelines.runs.request import RunConfig
 
 _TRIALS = flags.DEFINE_integer(
     "trials", 8, "Trials; a larger number than before goes on with a search.", 1
@@ -28,12 +28,12 @@ flags.adopt_module_key_flags(run_flags)
 def main(arguments: list[str]) -> None:
     """Searches, prints the trials, and says how to train from the best."""
     cli.refuse(arguments)
-    from pipelines.artifacts import Examples
     from pipelines.components.example_gen import example_gen
     from pipelines.components.tuner import tuner
-    from pipelines.summary import print_skipped
+    from pipelines.data.examples import Examples
+    from pipelines.reports.summary import print_skipped
+    from pipelines.reports.trials_table import print_trials
     from pipelines.training.strategies import make_strategy
-    from pipelines.tuning.table import print_trials
 
     console = Console()
     strategy = make_strategy(run_flags.STRATEGY.value, run_flags.REPLICAS.value)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.artifacts import Examples, TrainedModel
+from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.reading import Blocks
 from pipelines.evaluation.metrics import Metrics, evaluate
 from pipelines.evaluation.saved import Evaluation
+from pipelines.training.model import TrainedModel
 from pipelines.training.network import takes_pixels
 
 

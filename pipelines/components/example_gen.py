@@ -18,8 +18,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 import keras_resnet
-from pipelines.artifacts import Examples
 from pipelines.data import records
+from pipelines.data.examples import Examples
 from pipelines.data.images import MAX_PIXELS
 from pipelines.data.ingest.executors import Beam, Executor, Threads
 from pipelines.data.ingest.ledger import Ledger

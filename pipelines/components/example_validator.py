@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.quality import protos
 from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from pipelines.data.quality.validation import Validation, validate

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 from pipelines import files
-from pipelines.artifacts import TrainedModel
 from pipelines.serving.signatures import Classifier, save
 from pipelines.serving.versions import versions
+from pipelines.training.model import TrainedModel
 
 _TOP_K = 5
 

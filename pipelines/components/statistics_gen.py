@@ -9,7 +9,7 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipelines import files
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.quality import protos
 from pipelines.data.quality.samples import Samples, choose_samples
 from pipelines.data.quality.statistics import summarize, to_proto

@@ -15,19 +15,20 @@ from keras_resnet.training import Recipe
 from keras_resnet.training.freezing import freeze
 from keras_resnet.training.optimizers import make_optimizer
 from keras_resnet.training.schedules import Plateau
-from pipelines.artifacts import Examples, TrainedModel
+from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, steps_per_epoch
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.reading import Worker
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
+from pipelines.runs.resumption import check_settings, flat
 from pipelines.training.checkpoints import Checkpoint, Checkpoints
 from pipelines.training.feed import distributed, filled, training_feed
 from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.loop import Loop, LoopOptions
+from pipelines.training.model import TrainedModel
 from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.progress import Progress
-from pipelines.training.resumption import check_settings, flat
 from pipelines.training.step import EvaluationStep, TrainingStep
 from pipelines.training.strategies import Cluster, agree, barrier, lost_workers
 from pipelines.training.watching import WatchOptions, close, make_callbacks
@@ -73,7 +74,7 @@ def trainer(
         data_service: Address of a tf.data service, see `training_batches`.
         options: How the run is kept. Defaults to `LoopOptions()`.
         allow_changed: Settings in which a run that is gone on with may differ from what
-            it was begun with, see `pipelines.training.resumption`.
+            it was begun with, see `pipelines.runs.resumption`.
         watch: What to watch meanwhile. Defaults to `WatchOptions()`.
         console: Where to say what happens. Defaults to standard output.
 

@@ -14,11 +14,14 @@ from rich.console import Console
 import keras_resnet
 from keras_resnet.analysis import cost
 from pipelines import files
-from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.trainer import trainer
+from pipelines.data.examples import Examples
 from pipelines.errors import NotFiniteError, UserError
-from pipelines.runs import RunConfig, open_run
-from pipelines.training import nonfinite, settings
+from pipelines.runs import settings
+from pipelines.runs.folder import open_run
+from pipelines.runs.request import RunConfig
+from pipelines.training import nonfinite
+from pipelines.training.model import TrainedModel
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
 

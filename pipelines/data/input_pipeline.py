@@ -5,10 +5,10 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from pipelines.artifacts import Examples
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
 from pipelines.data.decoding import decoded
+from pipelines.data.examples import Examples
 from pipelines.data.preprocessing import Preprocessing, prepare
 from pipelines.data.reading import (
     ALONE,

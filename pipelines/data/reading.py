@@ -13,7 +13,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 
 WINDOW_BYTES = 64 * 2**20
 """Bytes of records that are shuffled together; about three windows are in memory."""

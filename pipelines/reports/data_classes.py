@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.quality.samples import Samples, read_features
 from pipelines.data.quality.statistics import value_counts
 from pipelines.data.quality.summary import CLASS, IMAGE

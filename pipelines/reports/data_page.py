@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import ERROR, Anomaly, Measured
 from pipelines.data.quality.distances import DISTANCES
 from pipelines.data.quality.samples import Samples

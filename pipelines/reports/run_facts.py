@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines.artifacts import Examples, TrainedModel
+from pipelines.data.examples import Examples
 from pipelines.errors import UserError
 from pipelines.evaluation.saved import Evaluation
-from pipelines.run_record import read_starts
-from pipelines.runs import Run, RunConfig
+from pipelines.runs.folder import Run
+from pipelines.runs.record import read_starts
+from pipelines.runs.request import RunConfig
+from pipelines.training.model import TrainedModel
 
 Columns: TypeAlias = dict[str, np.ndarray]
 """Columns of a table by name, each float64 `(rows,)`."""

@@ -16,8 +16,8 @@ from pipelines.reports import run_classes, run_curves
 from pipelines.reports.markup import table, text
 from pipelines.reports.page import write_page
 from pipelines.reports.run_facts import RunFacts
-from pipelines.run_record import reproduce_command
-from pipelines.runs import Run
+from pipelines.runs.folder import Run
+from pipelines.runs.request import reproduce_command
 
 _MOST_EVENTS = 50
 

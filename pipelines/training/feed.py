@@ -12,9 +12,9 @@ from typing import Any
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
-from pipelines.artifacts import Examples
 from pipelines.data.augmentation import compose
 from pipelines.data.damage import Damage
+from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import Batches, training_batches
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.reading import Worker

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras_tuner
 
-from pipelines.runs import RunConfig
+from pipelines.runs.request import RunConfig
 from pipelines.tuning.space import SearchSpace, configure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras_tuner
 
-from pipelines.runs import RunConfig
+from pipelines.runs.request import RunConfig
 
 
 @dataclasses.dataclass(frozen=True)

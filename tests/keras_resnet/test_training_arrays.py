@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 import keras_resnet
+from keras_resnet.arrays.fit import TrainingBatches, fit_arrays
+from keras_resnet.arrays.trainee import Trainee
+from keras_resnet.arrays.views import MEAN_COLOUR, Frame, InceptionCrop, compose
 from keras_resnet.training import Recipe
-from keras_resnet.training.arrays import TrainingBatches, fit_arrays
-from keras_resnet.training.trainee import Trainee
-from keras_resnet.training.views import MEAN_COLOUR, Frame, InceptionCrop, compose
 
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
@@ -51,7 +51,7 @@ import dataclasses, json
 import keras, numpy as np
 import keras_resnet
 from keras_resnet.training import Recipe
-from keras_resnet.training.arrays import fit_arrays
+from keras_resnet.arrays import fit_arrays
 
 folder = sys.argv[1]
 arrays = np.load(f"{folder}/arrays.npz")

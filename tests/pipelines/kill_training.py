@@ -23,8 +23,8 @@ from rich.console import Console  # noqa: E402
 
 import keras_resnet  # noqa: E402
 from keras_resnet.training import RECIPES  # noqa: E402
-from pipelines.artifacts import Examples  # noqa: E402
 from pipelines.components.trainer import trainer  # noqa: E402
+from pipelines.data.examples import Examples  # noqa: E402
 from pipelines.training.loop import LoopOptions  # noqa: E402
 from pipelines.training.step import Outcome, TrainingStep  # noqa: E402
 from pipelines.training.strategies import make_strategy  # noqa: E402

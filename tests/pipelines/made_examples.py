@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.records import Shard
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from made_examples import CLASSES, encode, random_image, record
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_validator import example_validator, stop_on_errors
+from pipelines.data.examples import Examples
 from pipelines.data.quality import histograms
 from pipelines.data.quality.accumulators import Numbers
 from pipelines.data.quality.anomalies import ERROR, WARNING

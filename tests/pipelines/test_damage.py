@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_gen import example_gen
 from pipelines.data import reading
 from pipelines.data.augmentation import compose
+from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError

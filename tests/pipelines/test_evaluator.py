@@ -11,14 +11,15 @@ import tensorflow as tf
 from made_examples import random_records, record
 
 import keras_resnet
-from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.evaluator import evaluator
 from pipelines.data import records
+from pipelines.data.examples import Examples
 from pipelines.data.lookup import find_record
 from pipelines.data.preprocessing import Preprocessing, normalize, prepare
 from pipelines.data.quality.samples import read_features
 from pipelines.data.reading import Blocks
 from pipelines.errors import UserError
+from pipelines.training.model import TrainedModel
 
 CLASSES = ("ant", "bee", "cow")
 

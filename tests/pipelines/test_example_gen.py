@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from photos import contents, encoded, image_file, make_folder, read, value
 from PIL import Image
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_gen import example_gen
 from pipelines.data import records
+from pipelines.data.examples import Examples
 from pipelines.data.ingest.ledger import shuffle_key
 from pipelines.errors import UserError
 

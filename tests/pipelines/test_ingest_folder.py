@@ -10,9 +10,9 @@ import pytest
 from photos import contents, image_file, make_folder
 from PIL import Image
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_gen import example_gen
 from pipelines.data import records
+from pipelines.data.examples import Examples
 from pipelines.data.ingest import survey
 from pipelines.data.ingest.ledger import Ledger
 from pipelines.data.ingest.workspace import workspace

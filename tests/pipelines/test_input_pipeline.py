@@ -9,10 +9,10 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_gen import example_gen
 from pipelines.data import decoding, images, reading, records
 from pipelines.data.augmentation import compose
+from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
 from pipelines.data.preprocessing import Preprocessing, prepare
 from pipelines.data.reading import Blocks, Worker

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import worker_program
 
-from pipelines.artifacts import TrainedModel
 from pipelines.components.evaluator import evaluator
+from pipelines.training.model import TrainedModel
 from pipelines.training.multi_worker_fit import is_needed
 from pipelines.training.strategies import make_strategy
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.data import drawings
-from pipelines.data.evaluation_views import multi_scale, ten_crop
 from pipelines.data.preprocessing import (
     Preprocessing,
     normalize,
@@ -19,6 +18,7 @@ from pipelines.data.preprocessing import (
     resize_and_crop,
 )
 from pipelines.errors import UserError
+from pipelines.evaluation.views import multi_scale, ten_crop
 
 SMALL = Preprocessing(size=28, resize=32)
 FILTERS = {

@@ -11,7 +11,8 @@ from pipelines import environment
 from pipelines.data.augmentation import compose
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
-from pipelines.runs import Run, RunConfig, open_run, request
+from pipelines.runs.folder import Run, open_run
+from pipelines.runs.request import RunConfig, request
 
 ARGUMENTS = {
     "data": "photos",

@@ -15,8 +15,9 @@ from rich.console import Console
 from keras_resnet.training import RECIPES
 from pipelines import recipes
 from pipelines.errors import UserError
-from pipelines.recipe_table import differences, recipe_table
-from pipelines.runs import Run, request
+from pipelines.reports.recipe_table import differences, recipe_table
+from pipelines.runs.folder import Run
+from pipelines.runs.request import request
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.artifacts import TrainedModel
 from pipelines.components.trainer import trainer
 from pipelines.errors import Stopped, UserError
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.loop import LoopOptions
+from pipelines.training.model import TrainedModel
 from pipelines.training.step import EvaluationStep, TrainingStep
 from pipelines.training.strategies import make_strategy
 from pipelines.training.watching import WatchOptions

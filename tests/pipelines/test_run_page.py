@@ -12,16 +12,17 @@ from browser import brightness, facts_of
 from made_examples import random_image, record
 
 from pipelines import report
-from pipelines.artifacts import Examples
 from pipelines.data import records
+from pipelines.data.examples import Examples
 from pipelines.errors import UserError
 from pipelines.evaluation.metrics import Metrics, Mistake
 from pipelines.evaluation.saved import Evaluation
 from pipelines.reports.charts import lines
 from pipelines.reports.run_facts import read_columns
 from pipelines.reports.run_page import make_report
-from pipelines.run_record import record_start
-from pipelines.runs import Run, request
+from pipelines.runs.folder import Run
+from pipelines.runs.record import record_start
+from pipelines.runs.request import request
 
 NASTY = "<script>alert(\"x\")</script> & 'co' " + "long" * 40
 HISTORY = (

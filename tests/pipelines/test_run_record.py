@@ -14,8 +14,8 @@ import keras_resnet
 from keras_resnet.training import RECIPES
 from keras_resnet.training.schedules import SCHEDULES
 from pipelines import environment as cpu_settings
-from pipelines import run_record
-from pipelines.runs import RunConfig, request
+from pipelines.runs import record as run_record
+from pipelines.runs.request import RunConfig, reproduce_command, request
 
 # The flags are the process' own, so each line is a command line for a process that has
 # no others.
@@ -23,7 +23,8 @@ READER = """
 import json, sys
 from absl import flags
 from absl.testing import flagsaver
-from pipelines import run_flags, train_imagenet
+from pipelines import train_imagenet
+from pipelines.command import run_flags
 
 for line in sys.stdin:
     try:
@@ -151,12 +152,12 @@ def test_the_command_asks_for_the_same_run(
     except ValueError:
         hypothesis.reject()
     output_dir = tmp_path_factory.getbasetemp() / "not there"
-    assert reads(run_record.reproduce_command(config, output_dir)) == config
+    assert reads(reproduce_command(config, output_dir)) == config
 
 
 def test_the_command_has_nothing_that_is_the_default():
     config = request(data="photos", model="resnet20", recipe="he2015", settings=[])
-    assert run_record.reproduce_command(config, "runs/again") == (
+    assert reproduce_command(config, "runs/again") == (
         "python -m pipelines.train_imagenet --data=photos --model=resnet20 "
         "--recipe=he2015 --output_dir=runs/again"
     )
@@ -182,7 +183,7 @@ FAST = dict(cpu_settings.CPU_SETTINGS)
 )
 def test_the_command_brings_the_environment_that_the_run_had(start, begin, end):
     config = request(data="a", model="resnet20", recipe="he2015", settings=[])
-    assert run_record.reproduce_command(config, "b", start) == (
+    assert reproduce_command(config, "b", start) == (
         f"{begin}python -m pipelines.train_imagenet --data=a --model=resnet20 "
         f"--recipe=he2015{end} --output_dir=b"
     )
@@ -194,7 +195,7 @@ def test_the_command_starts_a_network_of_a_table():
         config, network=dataclasses.replace(config.network, name="resnet21")
     )
     with pytest.raises(Exception, match="no model is called 'resnet21'"):
-        run_record.reproduce_command(gone, "b")
+        reproduce_command(gone, "b")
 
 
 def test_an_environment_has_no_secrets_and_what_decides(monkeypatch):

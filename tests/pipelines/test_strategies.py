@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from pipelines import run_flags  # noqa: F401, defines flags
+from pipelines.command import run_flags  # noqa: F401, defines flags
 from pipelines.errors import UserError
 from pipelines.training import strategies
 from pipelines.training.strategies import (

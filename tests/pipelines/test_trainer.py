@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 import keras_resnet
-from pipelines.artifacts import Examples, TrainedModel
 from pipelines.components.trainer import trainer
+from pipelines.data.examples import Examples
 from pipelines.errors import NotFiniteError, UserError
 from pipelines.training.feed import Feed
 from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.loop import LoopOptions
+from pipelines.training.model import TrainedModel
 from pipelines.training.strategies import make_strategy
 
 

@@ -16,10 +16,11 @@ from pipelines.components import tuner as tuner_module
 from pipelines.components.example_gen import example_gen
 from pipelines.components.tuner import tuner
 from pipelines.errors import UserError
-from pipelines.runs import open_run, request
+from pipelines.reports.trials_table import print_trials
+from pipelines.runs.folder import open_run
+from pipelines.runs.request import request
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
-from pipelines.tuning.table import print_trials
 
 SETTINGS = ["image_size=16", "batch_size=32", "model.filters=4,4,4"]
 SPACE = SearchSpace(blocks=(1, 2))

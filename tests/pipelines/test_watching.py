@@ -21,16 +21,16 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 
 import keras_resnet
 from keras_resnet.training import RECIPES
-from pipelines import watch_flags
+from pipelines.command import watch_flags
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.training import watching
 from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.strategies import make_strategy
 from pipelines.training.watching import EvaluationSample, WatchOptions, pictures
+from pipelines.training.watching.live_line import ProgressBar
 from pipelines.training.watching.memory import advice
 from pipelines.training.watching.profiling import Profile
-from pipelines.training.watching.progress import ProgressBar
 from pipelines.training.watching.sample import Looker
 from pipelines.training.watching.stall import StallWatch, open_files
 
@@ -566,7 +566,7 @@ def test_missing_tracker_is_told_before_training(monkeypatch):
 
 
 def test_flags_need_no_tensorflow():
-    assert importlib.util.find_spec("pipelines.watch_flags")
+    assert importlib.util.find_spec("pipelines.command.watch_flags")
     names = vars(watch_flags)
     assert "tf" not in names
     assert "keras" not in names

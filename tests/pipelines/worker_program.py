@@ -18,8 +18,8 @@ from rich.console import Console
 
 import keras_resnet
 from keras_resnet.training import RECIPES
-from pipelines.artifacts import Examples
 from pipelines.components.trainer import trainer
+from pipelines.data.examples import Examples
 from pipelines.errors import UserError
 from pipelines.training.multi_worker_fit import cured
 from pipelines.training.strategies import (

@@ -4,7 +4,7 @@ import dataclasses
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from pipelines.artifacts import Examples
+from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import (
     ERROR,
     WARNING,

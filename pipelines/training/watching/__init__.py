@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.training.watching.closing import ClosingCallback
+from pipelines.training.watching.live_line import ProgressBar
 from pipelines.training.watching.profiling import Profile
-from pipelines.training.watching.progress import ProgressBar
 from pipelines.training.watching.sample import EvaluationSample
 from pipelines.training.watching.tensorboard import TensorBoard
 from pipelines.training.watching.trackers import TRACKERS
@@ -20,7 +20,7 @@ from pipelines.training.watching.trackers import TRACKERS
 
 @dataclasses.dataclass(frozen=True)
 class WatchOptions:
-    """What to watch; `pipelines.watch_flags` makes it of the flags.
+    """What to watch; `pipelines.command.watch_flags` makes it of the flags.
 
     Args:
         tensorboard: Whether to write what TensorBoard shows.

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipelines import data_flags
+from pipelines.command import data_flags
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
-    from pipelines.runs import Run, RunConfig
+    from pipelines.runs.folder import Run
+    from pipelines.runs.request import RunConfig
     from pipelines.training.loop import LoopOptions
 
 MODEL = flags.DEFINE_string("model", "resnet20", "A network, for example resnet50.")
@@ -98,9 +99,10 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
     Raises:
         UserError: If a value is wrong, or the folder is not free for this run.
     """
-    from pipelines.artifacts import Examples
+    from pipelines.data.examples import Examples
     from pipelines.data.sources import open_source
-    from pipelines.runs import Run, open_run, request
+    from pipelines.runs.folder import Run, open_run
+    from pipelines.runs.request import request
 
     output_dir = Path(OUTPUT_DIR.value)
     if RESUME.value:

@@ -6,55 +6,11 @@ import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-import keras_resnet
-from keras_resnet.training import Recipe
 from pipelines import files
-from pipelines.data.augmentation import compose
-from pipelines.errors import UserError, unknown
-from pipelines.training.resumption import flat, is_allowed
-from pipelines.training.settings import find_recipe, override, parse_settings
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """What a run was asked to do; two runs with equal values are the same run.
-
-    Args:
-        data: The value of `--data`.
-        network: The network, with its number of classes still the published one.
-        recipe: The recipe with all overrides applied.
-        seed: Decides initial weights, order and augmentation.
-        weights: Where the initial weights come from; empty for random ones.
-        validation_share: Held-out share where the data has no validation split.
-        max_bad_share: Share of unreadable images above which the run stops.
-        examples_dir: Where the records lie; empty for the run's own folder.
-    """
-
-    data: str
-    network: keras_resnet.ResNetSpec
-    recipe: Recipe
-    seed: int = 0
-    weights: str = ""
-    validation_share: float = 0.1
-    max_bad_share: float = 0.01
-    examples_dir: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the values as JSON has them."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "RunConfig":
-        """Returns the configuration that `to_json` gave `values` for."""
-        return cls(
-            **{
-                **values,
-                "network": keras_resnet.ResNetSpec(**values["network"]),
-                "recipe": Recipe.from_json(values["recipe"]),
-            }
-        )
+from pipelines.errors import UserError
+from pipelines.runs.request import RunConfig
+from pipelines.runs.resumption import flat, is_allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,71 +169,3 @@ def _check_same(run: Run, config: RunConfig, allowed: Collection[str]) -> None:
             f"was started, --allow_changed={','.join(different)} with what is asked "
             "now, --overwrite replaces it, another --output_dir keeps both"
         )
-
-
-def request(
-    *,
-    data: str,
-    model: str,
-    recipe: str,
-    settings: list[str],
-    hyperparameters: str = "",
-    epochs: int | None = None,
-    **others: Any,
-) -> RunConfig:
-    """Puts together what a command's flags ask for.
-
-    Values on the command line go before those of the hyperparameters' file, and these
-    before those of the tables.
-
-    Args:
-        data: See `RunConfig`.
-        model: A name in `keras_resnet.NETWORKS`.
-        recipe: A name in `keras_resnet.training.RECIPES`.
-        settings: `KEY=VALUE` texts, see `parse_settings`.
-        hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
-            before `model`.
-        epochs: The recipe's epochs, None to leave them.
-        **others: The other values of `RunConfig`.
-
-    Raises:
-        UserError: If a name is not in its table or a value does not fit.
-    """
-    tuned = _read_hyperparameters(hyperparameters) if hyperparameters else {}
-    model = tuned.get("model", model)
-    if model not in keras_resnet.NETWORKS:
-        raise unknown("model", model, keras_resnet.NETWORKS)
-    recipe_settings, network_settings = parse_settings(settings)
-    if epochs is not None:
-        recipe_settings["epochs"] = str(epochs)
-    base = find_recipe(tuned.get("base_recipe", recipe))
-    network = override(
-        keras_resnet.NETWORKS[model],
-        {**dict(base.network), **tuned.get("network", {}), **network_settings},
-        "model",
-    )
-    chosen = override(
-        base,
-        {**tuned.get("recipe", {}), **recipe_settings},
-        "recipe",
-    )
-    compose(chosen.augmentation)
-    return RunConfig(data=data, network=network, recipe=chosen, **others)
-
-
-def _read_hyperparameters(path: str) -> dict[str, Any]:
-    kinds = {"model": str, "base_recipe": str, "network": dict, "recipe": dict}
-    try:
-        values = json.loads(Path(path).read_text())
-        if all(isinstance(values[name], kind) for name, kind in kinds.items()):
-            return values
-    except OSError as error:
-        raise UserError(
-            f"--hyperparameters={path} cannot be read ({error.strerror}); give the "
-            "best.json that `python -m pipelines.tune` wrote"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise UserError(
-        f"--hyperparameters={path} is not a file that `python -m pipelines.tune` wrote"
-    )

@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.artifacts import Examples, TrainedModel
+from pipelines.data.examples import Examples
 from pipelines.evaluation.metrics import Metrics
+from pipelines.training.model import TrainedModel
 
 _SKIPPED_TOLD = 10
 

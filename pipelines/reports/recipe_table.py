@@ -64,7 +64,7 @@ def difference_table(names: tuple[str, str], values: tuple[Any, Any]) -> Table:
 
     Args:
         names: What to call them.
-        values: Two `Recipe`, or two `pipelines.runs.RunConfig`.
+        values: Two `Recipe`, or two `pipelines.runs.request.RunConfig`.
 
     Example:
 

@@ -16,12 +16,12 @@ import keras
 import numpy as np
 
 from keras_resnet import networks
+from keras_resnet.arrays.trainee import Trainee
+from keras_resnet.arrays.views import Augmentation, Center, Frame, compose
 from keras_resnet.builder import build
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.spec import ResNetSpec
 from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.trainee import Trainee
-from keras_resnet.training.views import Augmentation, Center, Frame, compose
 from keras_resnet.weights import load_weights
 
 Batch = tuple[np.ndarray, ...]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipelines.artifacts import Examples
 from pipelines.components.example_validator import example_validator, stop_on_errors
 from pipelines.components.schema_gen import schema_gen
 from pipelines.components.statistics_gen import Statistics, statistics_gen
+from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import ERROR
 from pipelines.reports.data_page import write_data_page
 

@@ -1,6 +1,5 @@
 """What a run ran on, and the command that repeats it."""
 
-import dataclasses
 import datetime
 import fnmatch
 import importlib.metadata
@@ -15,11 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras_resnet
-from pipelines import environment as settings
 from pipelines import files
-from pipelines.errors import unknown
-from pipelines.runs import RunConfig
-from pipelines.training.settings import find_recipe
 
 _PACKAGES = ("keras", "tensorflow", "numpy", "pillow")
 _VARIABLES = (
@@ -57,7 +52,6 @@ _VARIABLES = (
 """Environment variables that decide what is computed, where, or how fast."""
 
 # By every command, or for each worker.
-_SET_OTHERWISE = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_CONFIG")
 
 
 def environment() -> dict[str, Any]:
@@ -93,7 +87,7 @@ def environment() -> dict[str, Any]:
             "keras_resnet": keras_resnet.__version__,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},
         },
-        "git": _git(Path(__file__).resolve().parents[1]),
+        "git": _git(Path(__file__).resolve().parents[2]),
         "variables": {
             name: value
             for name, value in sorted(os.environ.items())
@@ -137,94 +131,6 @@ def read_starts(directory: Path) -> list[dict[str, Any]]:
 
 
 _NAME = "environment.json"
-
-
-def reproduce_command(
-    config: RunConfig,
-    output_dir: Path | str,
-    start: Mapping[str, Any] | None = None,
-) -> str:
-    """Returns the command line that repeats a run in another folder.
-
-    Args:
-        config: What was asked for, from whichever flags, files and searches it came.
-        output_dir: The new folder.
-        start: An entry of `read_starts`: its flags are given, and its environment
-            variables set, apart from those that every command sets and that tell a
-            worker from the others. None to leave both as they are.
-
-    Returns:
-        A line for a POSIX shell. It gives the flags that are not the default.
-
-    Raises:
-        UserError: If the network's or recipe's name is no longer in its table.
-
-    Example:
-
-    >>> reproduce_command(config, "runs/again")
-    'python -m pipelines.train_imagenet --data=photos/ --recipe=he2015 ...'
-    """
-    network, recipe = config.network, config.recipe
-    if network.name not in keras_resnet.NETWORKS:
-        raise unknown("model", network.name, keras_resnet.NETWORKS)
-    published = find_recipe(recipe.name)
-    changes = {
-        **_changes(recipe, vars(published)),
-        **_changes(
-            network,
-            {**vars(keras_resnet.NETWORKS[network.name]), **dict(published.network)},
-            "model.",
-        ),
-    }
-    epochs = {name: changes.pop(name) for name in ("epochs",) if name in changes}
-    others = {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name not in ("data", "network", "recipe")
-        and getattr(config, field.name) != field.default
-    }
-    variables = {}
-    if start is not None:
-        others |= start.get("flags", {})
-        variables = start.get("variables", {})
-        if not settings.CPU_SETTINGS.keys() <= variables.keys():
-            others["cpu_settings"] = "leave"
-    flags = [
-        *_flags({"data": config.data, "model": network.name, "recipe": recipe.name}),
-        *_flags(epochs),
-        *(f"--set={name}={value}" for name, value in changes.items()),
-        *_flags(others),
-        *_flags({"output_dir": output_dir}),
-    ]
-    assignments = [
-        f"{name}={shlex.quote(value)}"
-        for name, value in variables.items()
-        if name not in _SET_OTHERWISE and settings.CPU_SETTINGS.get(name) != value
-    ]
-    command = ["python", "-m", "pipelines.train_imagenet", *flags]
-    return " ".join([*assignments, shlex.join(command)])
-
-
-def _flags(values: Mapping[str, Any]) -> list[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
-
-
-def _changes(
-    value: Any, published: Mapping[str, Any], prefix: str = ""
-) -> dict[str, str]:
-    """Returns the fields that differ as `--set` takes them."""
-    return {
-        prefix + name: _text(here)
-        for name, here in vars(value).items()
-        if here != published[name]
-    }
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    # The comma at the end makes one number a list.
-    return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
 
 
 def _cpu_model() -> str:

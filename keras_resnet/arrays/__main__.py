@@ -1,6 +1,6 @@
 """Trains a network on images in an `.npz` file, on any Keras backend.
 
-    KERAS_BACKEND=jax python -m keras_resnet.training --images=train.npz \
+    KERAS_BACKEND=jax python -m keras_resnet.arrays --images=train.npz \
         --validation=validation.npz --model=resnet20 --recipe=onecycle_cifar
 
 See docs/training_arrays.md.
@@ -16,8 +16,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_resnet.arrays.fit import fit_arrays
 from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.arrays import fit_arrays
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m keras_resnet.training", description=__doc__.splitlines()[0]
+        prog="python -m keras_resnet.arrays", description=__doc__.splitlines()[0]
     )
     parser.add_argument(
         "--images",

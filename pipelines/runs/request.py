@@ -1,0 +1,214 @@
+"""What a run is asked to do, and the command that asks for it again."""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras_resnet
+from keras_resnet.training import Recipe
+from pipelines import environment
+from pipelines.data.augmentation import compose
+from pipelines.errors import UserError, unknown
+from pipelines.runs.settings import find_recipe, override, parse_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What a run was asked to do; two runs with equal values are the same run.
+
+    Args:
+        data: The value of `--data`.
+        network: The network, with its number of classes still the published one.
+        recipe: The recipe with all overrides applied.
+        seed: Decides initial weights, order and augmentation.
+        weights: Where the initial weights come from; empty for random ones.
+        validation_share: Held-out share where the data has no validation split.
+        max_bad_share: Share of unreadable images above which the run stops.
+        examples_dir: Where the records lie; empty for the run's own folder.
+    """
+
+    data: str
+    network: keras_resnet.ResNetSpec
+    recipe: Recipe
+    seed: int = 0
+    weights: str = ""
+    validation_share: float = 0.1
+    max_bad_share: float = 0.01
+    examples_dir: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the values as JSON has them."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RunConfig":
+        """Returns the configuration that `to_json` gave `values` for."""
+        return cls(
+            **{
+                **values,
+                "network": keras_resnet.ResNetSpec(**values["network"]),
+                "recipe": Recipe.from_json(values["recipe"]),
+            }
+        )
+
+
+def request(
+    *,
+    data: str,
+    model: str,
+    recipe: str,
+    settings: list[str],
+    hyperparameters: str = "",
+    epochs: int | None = None,
+    **others: Any,
+) -> RunConfig:
+    """Puts together what a command's flags ask for.
+
+    Values on the command line go before those of the hyperparameters' file, and these
+    before those of the tables.
+
+    Args:
+        data: See `RunConfig`.
+        model: A name in `keras_resnet.NETWORKS`.
+        recipe: A name in `keras_resnet.training.RECIPES`.
+        settings: `KEY=VALUE` texts, see `parse_settings`.
+        hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
+            before `model`.
+        epochs: The recipe's epochs, None to leave them.
+        **others: The other values of `RunConfig`.
+
+    Raises:
+        UserError: If a name is not in its table or a value does not fit.
+    """
+    tuned = _read_hyperparameters(hyperparameters) if hyperparameters else {}
+    model = tuned.get("model", model)
+    if model not in keras_resnet.NETWORKS:
+        raise unknown("model", model, keras_resnet.NETWORKS)
+    recipe_settings, network_settings = parse_settings(settings)
+    if epochs is not None:
+        recipe_settings["epochs"] = str(epochs)
+    base = find_recipe(tuned.get("base_recipe", recipe))
+    network = override(
+        keras_resnet.NETWORKS[model],
+        {**dict(base.network), **tuned.get("network", {}), **network_settings},
+        "model",
+    )
+    chosen = override(
+        base,
+        {**tuned.get("recipe", {}), **recipe_settings},
+        "recipe",
+    )
+    compose(chosen.augmentation)
+    return RunConfig(data=data, network=network, recipe=chosen, **others)
+
+
+def _read_hyperparameters(path: str) -> dict[str, Any]:
+    kinds = {"model": str, "base_recipe": str, "network": dict, "recipe": dict}
+    try:
+        values = json.loads(Path(path).read_text())
+        if all(isinstance(values[name], kind) for name, kind in kinds.items()):
+            return values
+    except OSError as error:
+        raise UserError(
+            f"--hyperparameters={path} cannot be read ({error.strerror}); give the "
+            "best.json that `python -m pipelines.tune` wrote"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UserError(
+        f"--hyperparameters={path} is not a file that `python -m pipelines.tune` wrote"
+    )
+
+
+def reproduce_command(
+    config: RunConfig,
+    output_dir: Path | str,
+    start: Mapping[str, Any] | None = None,
+) -> str:
+    """Returns the command line that repeats a run in another folder.
+
+    Args:
+        config: What was asked for, from whichever flags, files and searches it came.
+        output_dir: The new folder.
+        start: An entry of `read_starts`: its flags are given, and its environment
+            variables set, apart from those that every command sets and that tell a
+            worker from the others. None to leave both as they are.
+
+    Returns:
+        A line for a POSIX shell. It gives the flags that are not the default.
+
+    Raises:
+        UserError: If the network's or recipe's name is no longer in its table.
+
+    Example:
+
+    >>> reproduce_command(config, "runs/again")
+    'python -m pipelines.train_imagenet --data=photos/ --recipe=he2015 ...'
+    """
+    network, recipe = config.network, config.recipe
+    if network.name not in keras_resnet.NETWORKS:
+        raise unknown("model", network.name, keras_resnet.NETWORKS)
+    published = find_recipe(recipe.name)
+    changes = {
+        **_changes(recipe, vars(published)),
+        **_changes(
+            network,
+            {**vars(keras_resnet.NETWORKS[network.name]), **dict(published.network)},
+            "model.",
+        ),
+    }
+    epochs = {name: changes.pop(name) for name in ("epochs",) if name in changes}
+    others = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if field.name not in ("data", "network", "recipe")
+        and getattr(config, field.name) != field.default
+    }
+    variables = {}
+    if start is not None:
+        others |= start.get("flags", {})
+        variables = start.get("variables", {})
+        if not environment.CPU_SETTINGS.keys() <= variables.keys():
+            others["cpu_settings"] = "leave"
+    flags = [
+        *_flags({"data": config.data, "model": network.name, "recipe": recipe.name}),
+        *_flags(epochs),
+        *(f"--set={name}={value}" for name, value in changes.items()),
+        *_flags(others),
+        *_flags({"output_dir": output_dir}),
+    ]
+    assignments = [
+        f"{name}={shlex.quote(value)}"
+        for name, value in variables.items()
+        if name not in _SET_OTHERWISE and environment.CPU_SETTINGS.get(name) != value
+    ]
+    command = ["python", "-m", "pipelines.train_imagenet", *flags]
+    return " ".join([*assignments, shlex.join(command)])
+
+
+def _flags(values: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def _changes(
+    value: Any, published: Mapping[str, Any], prefix: str = ""
+) -> dict[str, str]:
+    """Returns the fields that differ as `--set` takes them."""
+    return {
+        prefix + name: _text(here)
+        for name, here in vars(value).items()
+        if here != published[name]
+    }
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return str(value)
+    # The comma at the end makes one number a list.
+    return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
+
+
+_SET_OTHERWISE = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_CONFIG")

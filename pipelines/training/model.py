@@ -1,0 +1,84 @@
+"""A trained network as files: what training hands on."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+
+import keras_resnet
+from pipelines import files
+from pipelines.data.preprocessing import Preprocessing
+from pipelines.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A trained network and what its input and output mean.
+
+    Args:
+        directory: Holds `model.keras`, which gives probabilities for normalised images,
+            and `model.json`, the other values here.
+        network: The network, with the number of classes it was trained for.
+        preprocessing: How an image becomes its input.
+        classes: The class names in the order of its output.
+
+    Example:
+
+    >>> model = TrainedModel.load(Path("runs/demo/model"))
+    >>> model.load_keras().summary()
+    """
+
+    directory: Path
+    network: keras_resnet.ResNetSpec
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+    @property
+    def keras_path(self) -> Path:
+        """The network in Keras' own format."""
+        return self.directory / "model.keras"
+
+    def load_keras(self) -> keras.Model:
+        """Returns the network."""
+        return keras.saving.load_model(self.keras_path, compile=False)
+
+    def save(self, model: keras.Model) -> None:
+        """Writes the network and then the values, so that those mean a whole model."""
+        with files.replacing(self.keras_path) as temporary:
+            model.save(temporary)
+        values = dataclasses.asdict(self)
+        del values["directory"]
+        text = json.dumps(values, indent=2, ensure_ascii=False)
+        files.write_text(self.directory / _MODEL_VALUES, text + "\n")
+
+    @classmethod
+    def is_in(cls, directory: Path) -> bool:
+        """Tells whether `directory` holds a finished model."""
+        return (directory / _MODEL_VALUES).is_file()
+
+    @classmethod
+    def load(cls, directory: Path) -> "TrainedModel":
+        """Returns the model in `directory`.
+
+        Raises:
+            UserError: If there is none, or none that can be read.
+        """
+        path = directory / _MODEL_VALUES
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(
+                directory=directory,
+                network=keras_resnet.ResNetSpec(**values["network"]),
+                preprocessing=Preprocessing.from_json(values["preprocessing"]),
+                classes=tuple(values["classes"]),
+            )
+        except FileNotFoundError:
+            raise UserError(
+                f"{directory} holds no model (no {_MODEL_VALUES})"
+            ) from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged ({error}); train again") from error
+
+
+_MODEL_VALUES = "model.json"
