@@ -16,8 +16,8 @@ from keras_resnet.conv import (
     Settings,
     activate,
     channel_axis,
-    convolution,
-    convolve,
+    conv,
+    conv_bn,
     layer_of_rank,
     normalize,
 )
@@ -80,7 +80,7 @@ def basic(
     first_dilation = first_dilation or dilation
 
     def residual(x: Any) -> Any:
-        x = convolution(
+        x = conv_bn(
             x,
             filters,
             3,
@@ -92,7 +92,7 @@ def basic(
         x = activate(x, settings=settings, name=f"{name}_1_relu")
         is_dilated = dilation != first_dilation
         x = _subsampled(x, strides, antialias, is_dilated, f"{name}_1_aa")
-        x = convolution(
+        x = conv_bn(
             x,
             filters,
             3,
@@ -178,9 +178,9 @@ def bottleneck(
     width = group_width(filters, base_width) * cardinality
 
     def residual(x: Any) -> Any:
-        x = convolution(x, width, 1, strides_1x1, settings=settings, name=f"{name}_1")
+        x = conv_bn(x, width, 1, strides_1x1, settings=settings, name=f"{name}_1")
         x = activate(x, settings=settings, name=f"{name}_1_relu")
-        x = convolution(
+        x = conv_bn(
             x,
             width,
             3,
@@ -193,7 +193,7 @@ def bottleneck(
         x = activate(x, settings=settings, name=f"{name}_2_relu")
         is_dilated = dilation != (first_dilation or dilation)
         x = _subsampled(x, strides_3x3, antialias, is_dilated, f"{name}_2_aa")
-        x = convolution(
+        x = conv_bn(
             x,
             4 * filters,
             1,
@@ -256,7 +256,7 @@ def basic_v2(
     name = name or f"basic_v2_{keras.backend.get_uid('basic_v2')}"
 
     def residual(activated: Any) -> Any:
-        x = convolution(
+        x = conv_bn(
             activated,
             filters,
             3,
@@ -268,7 +268,7 @@ def basic_v2(
         x = activate(x, settings=settings, name=f"{name}_1_relu")
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
-        x = convolve(
+        x = conv(
             x,
             filters,
             3,
@@ -337,11 +337,11 @@ def bottleneck_v2(
     width = group_width(filters, base_width) * cardinality
 
     def residual(activated: Any) -> Any:
-        x = convolution(
+        x = conv_bn(
             activated, width, 1, strides_1x1, settings=settings, name=f"{name}_1"
         )
         x = activate(x, settings=settings, name=f"{name}_1_relu")
-        x = convolution(
+        x = conv_bn(
             x,
             width,
             3,
@@ -352,7 +352,7 @@ def bottleneck_v2(
             name=f"{name}_2",
         )
         x = activate(x, settings=settings, name=f"{name}_2_relu")
-        x = convolve(
+        x = conv(
             x,
             4 * filters,
             1,
@@ -534,9 +534,9 @@ def _squeezed_and_excited(
     gate = layer_of_rank("GlobalAveragePooling", x)(
         keepdims=True, name=f"{name}_se_pool"
     )(x)
-    gate = convolve(gate, reduced, 1, bias=0.0, settings=settings, name=f"{name}_se_1")
+    gate = conv(gate, reduced, 1, bias=0.0, settings=settings, name=f"{name}_se_1")
     gate = activate(gate, settings=settings, name=f"{name}_se_1_relu")
-    gate = convolve(gate, channels, 1, bias=0.0, settings=settings, name=f"{name}_se_2")
+    gate = conv(gate, channels, 1, bias=0.0, settings=settings, name=f"{name}_se_2")
     gate = keras.layers.Activation("sigmoid", name=f"{name}_se_gate")(gate)
     return keras.layers.Multiply(name=f"{name}_se_scale")([x, gate])
 

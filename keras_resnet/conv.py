@@ -88,7 +88,7 @@ def he_normal() -> keras.initializers.Initializer:
     )
 
 
-def convolve(
+def conv(
     x: Any,
     filters: int,
     kernel_size: int,
@@ -175,7 +175,7 @@ def activate(x: Any, *, settings: Settings, name: str) -> Any:
     return keras.layers.Activation(settings.activation, name=name)(x)
 
 
-def convolution(
+def conv_bn(
     x: Any,
     filters: int,
     kernel_size: int,
@@ -205,9 +205,9 @@ def convolution(
 
     Example:
 
-    >>> x = convolution(x, 64, 7, strides=2, settings=Settings(), name="conv1")
+    >>> x = conv_bn(x, 64, 7, strides=2, settings=Settings(), name="conv1")
     """
-    x = convolve(
+    x = conv(
         x,
         filters,
         kernel_size,

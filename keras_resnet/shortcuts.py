@@ -15,8 +15,8 @@ import keras
 from keras_resnet.conv import (
     Settings,
     channel_axis,
-    convolution,
-    convolve,
+    conv,
+    conv_bn,
     layer_of_rank,
 )
 from keras_resnet.layers import StopGradient, SubsampleAndZeroPad
@@ -98,8 +98,8 @@ def project(block: BlockInput) -> Any:
     arguments = (block.start, block.filters, 1, block.strides)
     settings, name = block.settings, f"{block.name}_0"
     if block.activated is None:
-        return convolution(*arguments, settings=settings, name=name)
-    return convolve(*arguments, bias=settings.bias, settings=settings, name=name)
+        return conv_bn(*arguments, settings=settings, name=name)
+    return conv(*arguments, bias=settings.bias, settings=settings, name=name)
 
 
 def pool_and_project_changes(block: BlockInput) -> Any:
@@ -186,7 +186,7 @@ def gated(
 
 def _gate(block: BlockInput, kind: str, bias: float) -> Any:
     name = f"{block.name}_{kind}"
-    gate = convolve(
+    gate = conv(
         block.start,
         block.filters,
         1,

@@ -14,8 +14,8 @@ from keras_resnet.blocks import antialiased_pool
 from keras_resnet.conv import (
     Settings,
     activate,
-    convolution,
-    convolve,
+    conv,
+    conv_bn,
     layer_of_rank,
 )
 from keras_resnet.layers import ReflectionPadding
@@ -25,7 +25,7 @@ def imagenet(
     x: Any, filters: int, *, antialias: str | None, settings: Settings
 ) -> tuple[Any, Any]:
     """Applies the 7x7/2 convolution and the 3x3/2 max-pool of Table 1."""
-    x = convolution(x, filters, 7, strides=2, settings=settings, name="conv1")
+    x = conv_bn(x, filters, 7, strides=2, settings=settings, name="conv1")
     x = activate(x, settings=settings, name="conv1_relu")
     return x, _pool(x, antialias)
 
@@ -50,7 +50,7 @@ def cifar(
     x: Any, filters: int, *, antialias: str | None, settings: Settings
 ) -> tuple[Any, Any]:
     """Applies the 3x3 convolution of section 4.2, and no pooling."""
-    x = convolution(x, filters, 3, settings=settings, name="conv1")
+    x = conv_bn(x, filters, 3, settings=settings, name="conv1")
     x = activate(x, settings=settings, name="conv1_relu")
     return x, x
 
@@ -76,20 +76,18 @@ def cifar_v2(
     x: Any, filters: int, *, antialias: str | None, settings: Settings
 ) -> tuple[Any, Any]:
     """Applies the 3x3 convolution and leaves normalising to the first block."""
-    x = convolve(x, filters, 3, bias=settings.bias, settings=settings, name="conv1")
+    x = conv(x, filters, 3, bias=settings.bias, settings=settings, name="conv1")
     return x, x
 
 
 def _first_convolution(x: Any, filters: int, settings: Settings) -> Any:
-    return convolve(
-        x, filters, 7, 2, bias=settings.bias, settings=settings, name="conv1"
-    )
+    return conv(x, filters, 7, 2, bias=settings.bias, settings=settings, name="conv1")
 
 
 def _three_convolutions(x: Any, widths: tuple[int, ...], settings: Settings) -> Any:
     for index, (width, strides) in enumerate(zip(widths, (2, 1, 1), strict=True), 1):
         name = f"conv1_{index}"
-        x = convolution(x, width, 3, strides, settings=settings, name=name)
+        x = conv_bn(x, width, 3, strides, settings=settings, name=name)
         x = activate(x, settings=settings, name=f"{name}_relu")
     return x
 
