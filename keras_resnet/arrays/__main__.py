@@ -7,17 +7,17 @@ See docs/training_arrays.md.
 """
 
 import argparse
-import ast
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
+from keras_resnet import networks
 from keras_resnet.arrays.fit import fit_arrays
-from keras_resnet.training import RECIPES, Recipe
+from keras_resnet.training import RECIPES
+from keras_resnet.training.overrides import override, parse_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="changes a value of the recipe, such as epochs=6; may be repeated",
+        help="changes a value of the recipe, such as epochs=6, or of the network, such "
+        "as model.shortcut=C; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -68,7 +69,13 @@ def _train(flags: argparse.Namespace) -> None:
     output = Path(flags.output)
     if output.suffix != ".keras" or output.exists():
         raise ValueError(f"--output={output} must end in .keras and not exist yet")
-    recipe = _changed(RECIPES[flags.recipe], flags.set)
+    recipe_settings, network_settings = parse_settings(flags.set)
+    recipe = override(RECIPES[flags.recipe], recipe_settings, "recipe")
+    # `fit_arrays` gives a named network what the recipe says of it.
+    wanted = {**dict(recipe.network), **network_settings}
+    network = override(networks.find(flags.model), wanted, "model")
+    changes = {name: getattr(network, name) for name in wanted}
+    recipe = dataclasses.replace(recipe, network=tuple(changes.items()))
     fitted = fit_arrays(
         flags.model,
         recipe,
@@ -94,29 +101,6 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray]:
                 f"{', '.join(arrays.files)}"
             )
         return arrays["images"], arrays["labels"]
-
-
-def _changed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """Returns the recipe with values changed, each of which is written KEY=VALUE."""
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        key, _, text = setting.partition("=")
-        known = [field.name for field in dataclasses.fields(recipe)]
-        if key not in known:
-            raise ValueError(
-                f"--set={setting}: a recipe has no {key!r}, but {', '.join(known)}"
-            )
-        old = getattr(recipe, key)
-        try:
-            value = text if isinstance(old, str) else ast.literal_eval(text)
-        except (SyntaxError, ValueError):
-            value = None
-        if isinstance(old, float) and type(value) is int:
-            value = float(value)
-        if type(value) is not type(old):
-            raise ValueError(f"--set={setting} must be written as {key}={old!r} is")
-        changes[key] = value
-    return dataclasses.replace(recipe, **changes)
 
 
 if __name__ == "__main__":

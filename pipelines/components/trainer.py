@@ -21,7 +21,7 @@ from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.reading import Worker
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
-from pipelines.runs.resumption import check_settings, flat
+from pipelines.runs.differences import check_settings, flat
 from pipelines.training.checkpoints import Checkpoint, Checkpoints
 from pipelines.training.feed import distributed, filled, training_feed
 from pipelines.training.initial_weights import load_initial_weights
@@ -74,7 +74,7 @@ def trainer(
         data_service: Address of a tf.data service, see `training_batches`.
         options: How the run is kept. Defaults to `LoopOptions()`.
         allow_changed: Settings in which a run that is gone on with may differ from what
-            it was begun with, see `pipelines.runs.resumption`.
+            it was begun with, see `pipelines.runs.differences`.
         watch: What to watch meanwhile. Defaults to `WatchOptions()`.
         console: Where to say what happens. Defaults to standard output.
 

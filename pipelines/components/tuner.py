@@ -17,9 +17,9 @@ from pipelines import files
 from pipelines.components.trainer import trainer
 from pipelines.data.examples import Examples
 from pipelines.errors import NotFiniteError, UserError
-from pipelines.runs import settings
+from pipelines.runs.differences import differences
 from pipelines.runs.folder import open_run
-from pipelines.runs.request import RunConfig
+from pipelines.runs.request import RunConfig, find_recipe
 from pipelines.training import nonfinite
 from pipelines.training.model import TrainedModel
 from pipelines.tuning.search import Trial, search
@@ -171,7 +171,7 @@ def _diverged(directory: Path) -> bool:
 
 def _chosen(config: RunConfig) -> dict[str, Any]:
     network = keras_resnet.NETWORKS[config.network.name]
-    recipe = settings.find_recipe(config.recipe.name)
+    recipe = find_recipe(config.recipe.name)
     return {
         "model": network.name,
         "base_recipe": recipe.name,
@@ -185,8 +185,5 @@ def _chosen(config: RunConfig) -> dict[str, Any]:
 
 
 def _changes(value: Any, published: Any, always: set[str]) -> dict[str, Any]:
-    return {
-        name: here
-        for name, here in dataclasses.asdict(value).items()
-        if name in always or here != getattr(published, name)
-    }
+    changed = differences(published, value).keys() | always
+    return {name: here for name, here in vars(value).items() if name in changed}

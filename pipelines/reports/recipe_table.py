@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from keras_resnet.training import RECIPES, Recipe
+from pipelines.runs.differences import differences
 
 
 def recipes_table(recipes: Iterable[Recipe]) -> Table:
@@ -52,7 +53,7 @@ def recipe_table(recipe: Recipe) -> Table:
                 text += f" (scaled to {recipe.batch_size}: {recipe.peak_rate:g})"
             table.add_row(field.name, text, meanings[field.name])
     published = RECIPES.get(recipe.name, recipe)
-    if changed := [name for name, *_ in differences(published, recipe)]:
+    if changed := differences(published, recipe):
         table.caption = f"changed from {recipe.name!r} in the table: " + ", ".join(
             changed
         )
@@ -72,31 +73,9 @@ def difference_table(names: tuple[str, str], values: tuple[Any, Any]) -> Table:
     >>> difference_table(names, tuple(RECIPES[name] for name in names))
     """
     table = _table("field", *names)
-    for name, *pair in differences(*values):
+    for name, pair in differences(*values).items():
         table.add_row(name, *(_text(name, value) for value in pair))
     return table
-
-
-def differences(one: Any, other: Any, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Returns the fields that differ between two values of one dataclass.
-
-    Args:
-        one: A dataclass' value; a field may be a dataclass' value itself.
-        other: Likewise.
-        prefix: Goes before the names.
-
-    Returns:
-        Names, such as `"recipe.epochs"`, each with both values.
-    """
-    found = []
-    for field in dataclasses.fields(one):
-        name = prefix + field.name
-        pair = getattr(one, field.name), getattr(other, field.name)
-        if dataclasses.is_dataclass(pair[0]):
-            found += differences(*pair, prefix=f"{name}.")
-        elif pair[0] != pair[1]:
-            found.append((name, *pair))
-    return found
 
 
 def _table(*columns: str, title: str | None = None) -> Table:

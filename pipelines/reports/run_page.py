@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from pipelines.reports import run_classes, run_curves
 from pipelines.reports.markup import table, text
 from pipelines.reports.page import write_page
 from pipelines.reports.run_facts import RunFacts
+from pipelines.runs.differences import differences, flat
 from pipelines.runs.folder import Run
 from pipelines.runs.request import reproduce_command
 
@@ -163,17 +164,16 @@ def _configuration(facts: RunFacts) -> str:
 
 def _values(value: Any, published: Any) -> str:
     """Returns a table of a frozen value's fields; the changed ones are marked."""
+    changed = differences(published or value, value)
     rows = []
-    for field in dataclasses.fields(value):
-        here = getattr(value, field.name)
-        there = getattr(published, field.name, here)
-        marked, note = (
-            ("", "") if here == there else (' class="changed"', _shown(there))
-        )
+    for name, here in vars(value).items():
+        marked = note = ""
+        if name in changed:
+            marked = ' class="changed"'
+            note = f"{_shown(changed[name][0])} as published"
         rows.append(
-            f'<tr{marked}><th scope="row">{field.name}</th>'
-            f"<td>{text(_shown(here))}</td>"
-            f"<td>{text(note and f'{note} as published')}</td></tr>"
+            f'<tr{marked}><th scope="row">{name}</th><td>{text(_shown(here))}</td>'
+            f"<td>{text(note)}</td></tr>"
         )
     note = "Marked are the values that differ from the published ones."
     if published is None:
@@ -220,35 +220,24 @@ def _environment(facts: RunFacts) -> str:
             "(environment.json).</p>"
         )
         return f"<section><h2>Environment</h2>{body}</section>"
-    last = dict(_flat(facts.starts[-1]))
-    body = _facts([[name, value] for name, value in last.items()])
+    last = facts.starts[-1]
+    body = _facts((name, _shown(value)) for name, value in flat(last).items())
     if len(facts.starts) > 1:
         rows = []
         for start in facts.starts:
-            there = dict(_flat(start))
+            different = differences(start, last)
+            different.pop("started", None)
+            told = [
+                f"{name} was {'unset' if there is None else _shown(there)}"
+                for name, (there, _) in different.items()
+            ]
             rows.append(
-                [
-                    there.get("started", "unknown"),
-                    "; ".join(
-                        f"{name} was {there.get(name, 'unset')}"
-                        for name in {**last, **there}
-                        if name != "started" and there.get(name) != last.get(name)
-                    )
-                    or "as the last",
-                ]
+                [start.get("started", "unknown"), "; ".join(told) or "as the last"]
             )
         body += table(
             ["start", "differs by"], rows, f"It was started {len(rows)} times."
         )
     return f"<section><h2>Environment</h2>{body}</section>"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", _shown(value)
 
 
 def _command(facts: RunFacts) -> str:

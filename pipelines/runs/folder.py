@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipelines import files
 from pipelines.errors import UserError
+from pipelines.runs.differences import differences, is_allowed
 from pipelines.runs.request import RunConfig
-from pipelines.runs.resumption import flat, is_allowed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,18 +154,16 @@ _OWN_NAMES = re.compile(
 
 
 def _check_same(run: Run, config: RunConfig, allowed: Collection[str]) -> None:
-    there, here = flat(run.read_config().to_json()), flat(config.to_json())
-    different = [
-        key
-        for key in here
-        if here[key] != there.get(key) and not is_allowed(key, allowed)
-    ]
-    if different:
-        key = different[0]
+    different = {
+        name: values
+        for name, values in differences(run.read_config(), config).items()
+        if not is_allowed(name, allowed)
+    }
+    for name, (there, here) in different.items():
         more = f" and {len(different) - 1} more" if len(different) > 1 else ""
         raise UserError(
-            f"{run.directory} holds a different run ({key} is {there.get(key)!r} "
-            f"there, {here[key]!r} now{more}); --resume goes on with that run as it "
-            f"was started, --allow_changed={','.join(different)} with what is asked "
-            "now, --overwrite replaces it, another --output_dir keeps both"
+            f"{run.directory} holds a different run ({name} is {there!r} there, "
+            f"{here!r} now{more}); --resume goes on with that run as it was started, "
+            f"--allow_changed={','.join(different)} with what is asked now, "
+            "--overwrite replaces it, another --output_dir keeps both"
         )

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import keras_resnet
-from keras_resnet.training import Recipe
+from keras_resnet.training import RECIPES, Recipe
+from keras_resnet.training.overrides import as_text, override, parse_settings
 from pipelines import environment
 from pipelines.data.augmentation import compose
 from pipelines.errors import UserError, unknown
-from pipelines.runs.settings import find_recipe, override, parse_settings
+from pipelines.runs.differences import differences
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,17 @@ class RunConfig:
         )
 
 
+def find_recipe(name: str) -> Recipe:
+    """Returns the recipe called `name`.
+
+    Raises:
+        UserError: If there is none; the nearest name is suggested.
+    """
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name]
+
+
 def request(
     *,
     data: str,
@@ -74,7 +86,7 @@ def request(
         data: See `RunConfig`.
         model: A name in `keras_resnet.NETWORKS`.
         recipe: A name in `keras_resnet.training.RECIPES`.
-        settings: `KEY=VALUE` texts, see `parse_settings`.
+        settings: `KEY=VALUE` texts, see `keras_resnet.training.overrides`.
         hyperparameters: A file as `python -m pipelines.tune` writes it; its model goes
             before `model`.
         epochs: The recipe's epochs, None to leave them.
@@ -87,20 +99,21 @@ def request(
     model = tuned.get("model", model)
     if model not in keras_resnet.NETWORKS:
         raise unknown("model", model, keras_resnet.NETWORKS)
-    recipe_settings, network_settings = parse_settings(settings)
-    if epochs is not None:
-        recipe_settings["epochs"] = str(epochs)
     base = find_recipe(tuned.get("base_recipe", recipe))
-    network = override(
-        keras_resnet.NETWORKS[model],
-        {**dict(base.network), **tuned.get("network", {}), **network_settings},
-        "model",
-    )
-    chosen = override(
-        base,
-        {**tuned.get("recipe", {}), **recipe_settings},
-        "recipe",
-    )
+    try:
+        recipe_settings, network_settings = parse_settings(settings)
+        if epochs is not None:
+            recipe_settings["epochs"] = str(epochs)
+        network = override(
+            keras_resnet.NETWORKS[model],
+            {**dict(base.network), **tuned.get("network", {}), **network_settings},
+            "model",
+        )
+        chosen = override(
+            base, {**tuned.get("recipe", {}), **recipe_settings}, "recipe"
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
     compose(chosen.augmentation)
     return RunConfig(data=data, network=network, recipe=chosen, **others)
 
@@ -152,15 +165,11 @@ def reproduce_command(
     if network.name not in keras_resnet.NETWORKS:
         raise unknown("model", network.name, keras_resnet.NETWORKS)
     published = find_recipe(recipe.name)
-    changes = {
-        **_changes(recipe, vars(published)),
-        **_changes(
-            network,
-            {**vars(keras_resnet.NETWORKS[network.name]), **dict(published.network)},
-            "model.",
-        ),
-    }
-    epochs = {name: changes.pop(name) for name in ("epochs",) if name in changes}
+    changed = differences(published, recipe)
+    epochs = {name: changed.pop(name) for name in ("epochs",) if name in changed}
+    base = {**vars(keras_resnet.NETWORKS[network.name]), **dict(published.network)}
+    for name, values in differences(base, network).items():
+        changed[f"model.{name}"] = values
     others = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
@@ -175,8 +184,8 @@ def reproduce_command(
             others["cpu_settings"] = "leave"
     flags = [
         *_flags({"data": config.data, "model": network.name, "recipe": recipe.name}),
-        *_flags(epochs),
-        *(f"--set={name}={value}" for name, value in changes.items()),
+        *(f"--{name}={here}" for name, (_, here) in epochs.items()),
+        *(f"--set={name}={as_text(here)}" for name, (_, here) in changed.items()),
         *_flags(others),
         *_flags({"output_dir": output_dir}),
     ]
@@ -191,24 +200,6 @@ def reproduce_command(
 
 def _flags(values: Mapping[str, Any]) -> list[str]:
     return [f"--{name}={value}" for name, value in values.items()]
-
-
-def _changes(
-    value: Any, published: Mapping[str, Any], prefix: str = ""
-) -> dict[str, str]:
-    """Returns the fields that differ as `--set` takes them."""
-    return {
-        prefix + name: _text(here)
-        for name, here in vars(value).items()
-        if here != published[name]
-    }
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    # The comma at the end makes one number a list.
-    return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
 
 
 _SET_OTHERWISE = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_CONFIG")

@@ -1,9 +1,11 @@
 """Recipes as values, changed from the command line."""
 
 import dataclasses
+import json
 import os
 
 import pytest
+from rich.console import Console
 
 import keras_resnet
 from keras_resnet.training import RECIPES
@@ -11,6 +13,7 @@ from pipelines import environment
 from pipelines.data.augmentation import compose
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
+from pipelines.runs.differences import check_settings, flat
 from pipelines.runs.folder import Run, open_run
 from pipelines.runs.request import RunConfig, request
 
@@ -138,6 +141,22 @@ def test_evaluation_crops_are_the_sources(name, network, resize, crop):
 def test_augmentations_are_the_sources(name, views, mixes):
     augmentation = compose(RECIPES[name].augmentation)
     assert (augmentation.repeats, augmentation.mixes_labels) == (views, mixes)
+
+
+def test_an_older_run_goes_on_where_a_newer_value_is_the_default(begun):
+    config = request(**ARGUMENTS)
+    values = config.to_json()
+    before = flat(values)
+    for kind, name in (("recipe", "ema_every"), ("network", "antialias")):
+        del values[kind][name], before[f"{kind}.{name}"]
+    begun.config_path.write_text(json.dumps(values))
+    assert open_run(begun.directory, config).read_config() == config
+    assert not check_settings(before, flat(config.to_json()), (), Console())
+    changed = request(**{**ARGUMENTS, "settings": ["ema_every=2"]})
+    with pytest.raises(UserError, match="recipe.ema_every is 1 there, 2 now"):
+        open_run(begun.directory, changed)
+    with pytest.raises(UserError, match="recipe.ema_every was 1 and is 2 now"):
+        check_settings(before, flat(changed.to_json()), (), Console())
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -15,7 +15,8 @@ from rich.console import Console
 from keras_resnet.training import RECIPES
 from pipelines import recipes
 from pipelines.errors import UserError
-from pipelines.reports.recipe_table import differences, recipe_table
+from pipelines.reports.recipe_table import recipe_table
+from pipelines.runs.differences import differences
 from pipelines.runs.folder import Run
 from pipelines.runs.request import request
 
@@ -132,7 +133,7 @@ def test_no_difference(printed, runs):
 def test_differences_are_symmetric():
     there = differences(RECIPES["rsb_a1"], RECIPES["ffcv_16"])
     back = differences(RECIPES["ffcv_16"], RECIPES["rsb_a1"])
-    assert there == [(name, one, other) for name, other, one in back]
+    assert there == {name: (one, other) for name, (other, one) in back.items()}
 
 
 @pytest.mark.parametrize(

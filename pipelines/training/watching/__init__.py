@@ -59,7 +59,7 @@ def make_callbacks(
         sample: Validation images to look at the network with; None for none.
         schedule: The learning rate by the run's step, from 0.
         parameters: What a tracker should know of the run, such as
-            `{"recipe": {...}, "seed": 0}`.
+            `{"recipe.epochs": 90, "seed": 0}`.
 
     Raises:
         UserError: If the tracker cannot be used.

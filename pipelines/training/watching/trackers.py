@@ -20,7 +20,7 @@ class Tracker(ClosingCallback):
     Args:
         directory: Where the id is kept.
         experiment: What the library groups runs by.
-        parameters: What to tell of the run; may be nested.
+        parameters: What to tell of the run.
 
     Raises:
         UserError: If the library is not installed.
@@ -34,7 +34,7 @@ class Tracker(ClosingCallback):
         super().__init__()
         self.directory = directory
         self.experiment = experiment
-        self.parameters = flattened(parameters)
+        self.parameters = dict(parameters)
         self.library = _imported(self.name)
         self._epochs = 0
         self._is_open = False
@@ -181,23 +181,6 @@ def check(name: str) -> None:
     if name not in TRACKERS:
         raise unknown("tracker", name, TRACKERS)
     _imported(name)
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns nested values by dotted names.
-
-    Example:
-
-    >>> flattened({"recipe": {"epochs": 90}, "seed": 0})
-    {'recipe.epochs': 90, 'seed': 0}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _imported(name: str) -> Any:

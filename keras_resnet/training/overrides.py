@@ -1,31 +1,45 @@
-"""Recipes and networks changed from the command line."""
+"""Recipes and networks changed by text: what `--set=KEY=VALUE` means."""
 
 import ast
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from keras_resnet.training import RECIPES, Recipe
-from pipelines.errors import UserError, unknown
-
-
-def find_recipe(name: str) -> Recipe:
-    """Returns the recipe called `name`.
-
-    Raises:
-        UserError: If there is none; the nearest name is suggested.
-    """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name]
-
-
 Value = typing.TypeVar("Value")
 
 # The table, and the data, say these.
 _GIVEN = ("name", "source", "published", "network", "classes", "rank")
+
+
+def parse_settings(settings: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Sorts `KEY=VALUE` texts into those of the recipe and those of the network.
+
+    A list has commas: `drops=50%,75%`, `size_ramp=0.4,0.9`, `frozen_stages=` for none.
+
+    Args:
+        settings: For example `["learning_rate=0.1", "model.shortcut=C"]`.
+
+    Returns:
+        Values by field of `Recipe`, and, for keys that begin with `model.`, by field of
+        `keras_resnet.ResNetSpec`; both for `override`.
+
+    Raises:
+        ValueError: If a text has no `=`.
+    """
+    recipe: dict[str, str] = {}
+    model: dict[str, str] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set={text} lacks a value; write --set=KEY=VALUE")
+        if key.startswith("model."):
+            model[key.removeprefix("model.")] = value
+        else:
+            recipe[key] = value
+    return recipe, model
 
 
 def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
@@ -37,7 +51,7 @@ def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
         what: What to call `value` in an error.
 
     Raises:
-        UserError: If there is no such field or the value is of another type.
+        ValueError: If there is no such field or the value is of another type.
 
     Example:
 
@@ -50,12 +64,31 @@ def override(value: Value, settings: Mapping[str, Any], what: str) -> Value:
     changes = {}
     for name, setting in settings.items():
         if name not in kinds:
-            raise unknown(f"{what} value", name, kinds)
+            near = difflib.get_close_matches(name.lower(), kinds, n=1, cutoff=0.4)
+            raise ValueError(
+                f"no {what} value is called {name!r}"
+                + (f"; did you mean {near[0]!r}?" if near else ";")
+                + f" (known: {', '.join(kinds)})"
+            )
         changes[name] = _convert(setting, kinds[name], f"{what} value {name!r}")
     try:
         return dataclasses.replace(value, **changes)  # type: ignore[type-var]
     except ValueError as error:
-        raise UserError(f"{what}: {error}") from error
+        raise ValueError(f"{what}: {error}") from error
+
+
+def as_text(value: Any) -> str:
+    """Returns a field's value as `override` takes it.
+
+    Example:
+
+    >>> as_text((0.4,))
+    '0.4,'
+    """
+    if not isinstance(value, tuple):
+        return str(value)
+    # The comma at the end makes one number a list.
+    return ",".join(map(str, value)) + ("," if len(value) == 1 else "")
 
 
 def _convert(setting: Any, kind: Any, what: str) -> Any:
@@ -78,7 +111,7 @@ def _convert(setting: Any, kind: Any, what: str) -> Any:
             return literal
     except (ValueError, SyntaxError, TypeError):
         pass
-    raise UserError(f"{what} cannot be {setting!r}: it takes {_name(kind)}")
+    raise ValueError(f"{what} cannot be {setting!r}: it takes {_name(kind)}")
 
 
 def _name(kind: Any) -> str:
@@ -88,31 +121,3 @@ def _name(kind: Any) -> str:
         bool: "True or False",
         tuple[float, ...]: "numbers with commas between, such as 0.4,0.9",
     }.get(kind, "integers with commas between, such as 3,4,6,3")
-
-
-def parse_settings(settings: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Sorts `KEY=VALUE` texts into those of the recipe and those of the network.
-
-    A list has commas: `drops=50%,75%`, `size_ramp=0.4,0.9`, `frozen_stages=` for none.
-
-    Args:
-        settings: For example `["learning_rate=0.1", "model.shortcut=C"]`.
-
-    Returns:
-        Values by field of `Recipe`, and, for keys that begin with `model.`, by field of
-        `keras_resnet.ResNetSpec`.
-
-    Raises:
-        UserError: If a text has no `=`.
-    """
-    recipe: dict[str, str] = {}
-    model: dict[str, str] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set={text} lacks a value; write --set=KEY=VALUE")
-        if key.startswith("model."):
-            model[key.removeprefix("model.")] = value
-        else:
-            recipe[key] = value
-    return recipe, model
