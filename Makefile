@@ -33,7 +33,8 @@ format: .venv-test/installed
 .venv-test/installed: package = .[dev]
 
 # The environment is made anew when its pins change: nothing of the old ones stays.
-.venv-run/installed .venv-test/installed: setup.py pyproject.toml constraints.txt
+.venv-run/installed .venv-test/installed: setup.py pyproject.toml light/pyproject.toml \
+  constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
 	  2>/dev/null || { echo "'$(PYTHON)' does not start a Python 3.11, 3.12 or 3.13:" \
 	  "name one that does, for example: make $(or $(MAKECMDGOALS),train)" \

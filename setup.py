@@ -1,6 +1,7 @@
 """Packages `keras_resnet` and `pipelines`; tool settings are in pyproject.toml."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -14,20 +15,21 @@ VERSION = re.search(
     re.MULTILINE,
 )[1]
 
+# The same sources without the pipelines are a distribution of their own: light/.
+LIGHT = tomllib.loads((ROOT / "light" / "pyproject.toml").read_text(encoding="utf-8"))[
+    "project"
+]
+
 REQUIRES = [
+    *LIGHT["dependencies"],
     "absl-py",
-    "huggingface_hub",
     # TFDS downloads with it and does not declare it.
     "importlib_resources",
-    "keras>=3.15,<4",
     "keras-tuner>=1.4.8",
     "matplotlib",
-    "numpy>=2",
-    "pillow>=12",
     # TensorFlow alone would take protobuf 7, which Apache Beam does not work with.
     "protobuf>=6.31.1,<7",
     "rich",
-    "safetensors",
     # Keras' TensorBoard callback; TensorFlow no longer brings it along.
     "tensorboard>=2.20",
     "tensorflow>=2.21,<2.22",
@@ -41,8 +43,7 @@ EXTRAS = {
     "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "ilsvrc": ["scipy"],
     "export": ["onnx", "openvino", "tf2onnx>=1.17"],
-    "torch": ["torch"],
-    "jax": ["jax"],
+    **LIGHT["optional-dependencies"],
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
     "benchmarks": ["torch", "transformers>=5"],
     "peers": ["keras-hub>=0.32", "timm>=1.0.31", "torchvision", "transformers>=5"],
@@ -64,9 +65,11 @@ EXTRAS["dev"] = [
     ),
     "hypothesis",
     "mypy",
+    "packaging",
     "pytest",
     "pytest-xdist",
     "ruff",
+    "setuptools>=77",
 ]
 
 setup(
@@ -78,7 +81,7 @@ setup(
     ),
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    license_expression="Apache-2.0",
+    license_expression=LIGHT["license"],
     license_files=["LICENSE"],
     keywords="resnet residual-networks keras tensorflow image-classification",
     classifiers=[
@@ -92,11 +95,12 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
-    python_requires=">=3.11,<3.14",
+    python_requires=LIGHT["requires-python"],
     packages=find_packages(
         include=["keras_resnet", "keras_resnet.*", "pipelines", "pipelines.*"]
     ),
     package_data={"pipelines.reports": ["page.html"]},
+    entry_points={"console_scripts": ["keras-resnet = pipelines.__main__:main"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -6,6 +6,7 @@ sequel (1603.05027, figure 4e): batch norm and activation first, and the sum unt
 """
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -385,7 +386,7 @@ class Block:
     expansion: int
     preactivation: bool
 
-    @property
+    @functools.cached_property
     def options(self) -> frozenset[str]:
         """The names of the keyword arguments that the function takes."""
         parameters = inspect.signature(self.function).parameters.values()

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import runpy
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,16 @@ def shared_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip(f"real images are not on this machine (no folder {path})")
     return path
+
+
+@pytest.fixture(scope="session")
+def distribution() -> dict[str, Any]:
+    """What setup.py says of the distribution."""
+    said: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("setuptools.setup", said.update)
+        runpy.run_path(str(ROOT / "setup.py"))
+    return said
 
 
 @pytest.fixture(scope="session")
