@@ -3,25 +3,18 @@
 `basic` and `bottleneck` are those of the paper (Figure 5): convolution, batch norm,
 activation, and the sum activated. `basic_v2` and `bottleneck_v2` are those of its
 sequel (1603.05027, figure 4e): batch norm and activation first, and the sum untouched.
+What all of them take is described at `basic`, what bottlenecks take at `bottleneck`.
 """
 
 import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
-from keras_resnet.conv import (
-    Settings,
-    activate,
-    channel_axis,
-    conv,
-    conv_bn,
-    layer_of_rank,
-    normalize,
-)
+from keras_resnet.conv import Settings, channel_axis, layer_of_rank
 from keras_resnet.layers import BlurPool
 from keras_resnet.shortcuts import SHORTCUTS, BlockInput, Shortcut
 
@@ -48,13 +41,13 @@ def basic(
     Args:
         x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
             channels first).
-        filters: Width of the convolutions and of the output.
-        strides: Stride of the first convolution and of the shortcut.
+        filters: Width of the 3x3 convolutions, and in basic blocks of the output.
+        strides: Stride of the first 3x3 convolution and of the shortcut.
         shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
         name: Prefix of the layers' names. Defaults to a new `basic_N`.
         dilation: Distance of the kernel's taps in the 3x3 convolutions.
         first_dilation: The same in the first one. Defaults to `dilation`.
-        antialias: How the strided convolution subsamples: None by its stride,
+        antialias: How the strided 3x3 convolution subsamples: None by its stride,
             `"blur"` (1904.11486) or `"average"` by a pooling after it.
         squeeze_excitation: Factor by which squeeze-and-excitation (1709.01507) reduces
             the channels, None for none.
@@ -77,38 +70,16 @@ def basic(
     >>> x.shape
     (None, 16, 16, 32)
     """
-    name = name or f"basic_{keras.backend.get_uid('basic')}"
-    first_dilation = first_dilation or dilation
-
-    def residual(x: Any) -> Any:
-        x = conv_bn(
-            x,
-            filters,
-            3,
-            1 if antialias else strides,
-            dilation=first_dilation,
-            settings=settings,
-            name=f"{name}_1",
-        )
-        x = activate(x, settings=settings, name=f"{name}_1_relu")
-        is_dilated = dilation != first_dilation
-        x = _subsampled(x, strides, antialias, is_dilated, f"{name}_1_aa")
-        x = conv_bn(
-            x,
-            filters,
-            3,
-            dilation=dilation,
-            zero_gamma=zero_gamma,
-            settings=settings,
-            name=f"{name}_2",
-        )
-        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
-        return _dropped(x, stochastic_depth, name)
-
-    block = BlockInput(x, filters, strides, name, None, dilation, settings)
-    terms = _shortcut(shortcut)(block, residual)
-    x = _sum(terms, f"{name}_add")
-    return activate(x, settings=settings, name=f"{name}_out")
+    block = _block("basic", x, filters, strides, name, dilation, settings)
+    return _added(
+        block,
+        shortcut,
+        _two_3x3(block, first_dilation),
+        antialias=antialias,
+        zero_gamma=zero_gamma,
+        squeeze_excitation=squeeze_excitation,
+        stochastic_depth=stochastic_depth,
+    )
 
 
 def bottleneck(
@@ -132,8 +103,7 @@ def bottleneck(
     """Adds 1x1, 3x3 and 1x1 convolutions to the shortcut (Figure 5, right).
 
     Args:
-        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
-            channels first).
+        x: As in `basic`, like all that is not described here.
         filters: Width of the 3x3 convolution; the output is four times as wide.
         strides: Stride of the block.
         shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
@@ -145,15 +115,10 @@ def bottleneck(
             `cardinality=32, base_width=4`, a network of double width 128.
         dilation: Distance of the kernel's taps in the 3x3 convolution.
         first_dilation: The same in a stage's first block. Defaults to `dilation`.
-        antialias: How the strided 3x3 convolution subsamples: None by its stride,
-            `"blur"` (1904.11486) or `"average"` by a pooling after it.
-        squeeze_excitation: Factor by which squeeze-and-excitation (1709.01507) reduces
-            the channels, None for none.
-        stochastic_depth: Probability of dropping the residual branch of an image in
-            training (1603.09382). What remains is scaled up then, where the source
-            scales down in inference.
-        zero_gamma: Whether the last batch norm's scale starts at zero (1706.02677,
-            section 5.1), so that the block starts as its shortcut.
+        antialias: As in `basic`; only for a stride on the 3x3 convolution.
+        squeeze_excitation: As in `basic`.
+        stochastic_depth: As in `basic`.
+        zero_gamma: As in `basic`.
         settings: What all convolutions and batch norms share, see `Settings`.
 
     Returns:
@@ -169,46 +134,22 @@ def bottleneck(
     >>> x.shape
     (None, 56, 56, 256)
     """
-    name = name or f"bottleneck_{keras.backend.get_uid('bottleneck')}"
-    strides_1x1, strides_3x3 = _strides(strides, stride_on)
-    if antialias and strides_1x1 > 1:
+    if antialias and strides > 1 and stride_on == "1x1":
         raise ValueError(
             f"`antialias={antialias!r}` cannot smooth the stride of the 1x1 "
             "convolution: set `stride_on='3x3'`."
         )
-    width = group_width(filters, base_width) * cardinality
-
-    def residual(x: Any) -> Any:
-        x = conv_bn(x, width, 1, strides_1x1, settings=settings, name=f"{name}_1")
-        x = activate(x, settings=settings, name=f"{name}_1_relu")
-        x = conv_bn(
-            x,
-            width,
-            3,
-            1 if antialias else strides_3x3,
-            dilation=first_dilation or dilation,
-            groups=cardinality,
-            settings=settings,
-            name=f"{name}_2",
-        )
-        x = activate(x, settings=settings, name=f"{name}_2_relu")
-        is_dilated = dilation != (first_dilation or dilation)
-        x = _subsampled(x, strides_3x3, antialias, is_dilated, f"{name}_2_aa")
-        x = conv_bn(
-            x,
-            4 * filters,
-            1,
-            zero_gamma=zero_gamma,
-            settings=settings,
-            name=f"{name}_3",
-        )
-        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
-        return _dropped(x, stochastic_depth, name)
-
-    block = BlockInput(x, 4 * filters, strides, name, None, dilation, settings)
-    terms = _shortcut(shortcut)(block, residual)
-    x = _sum(terms, f"{name}_add")
-    return activate(x, settings=settings, name=f"{name}_out")
+    width = group_width(filters, base_width)
+    block = _block("bottleneck", x, 4 * filters, strides, name, dilation, settings)
+    return _added(
+        block,
+        shortcut,
+        _1x1_3x3_1x1(block, width, cardinality, stride_on, first_dilation),
+        antialias=antialias,
+        zero_gamma=zero_gamma,
+        squeeze_excitation=squeeze_excitation,
+        stochastic_depth=stochastic_depth,
+    )
 
 
 def basic_v2(
@@ -227,20 +168,9 @@ def basic_v2(
 ) -> Any:
     """Adds two pre-activated 3x3 convolutions to the shortcut (1603.05027, figure 4e).
 
-    Args:
-        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
-            channels first), not yet activated.
-        filters: Width of the convolutions and of the output.
-        strides: Stride of the first convolution and of the shortcut.
-        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
-        name: Prefix of the layers' names. Defaults to a new `basic_v2_N`.
-        dilation: Distance of the kernel's taps.
-        first_dilation: The same in the first convolution. Defaults to `dilation`.
-        dropout: Share of activations dropped between the convolutions (Wide ResNet,
-            1605.07146, section 2.4).
-        squeeze_excitation: As in `basic`.
-        stochastic_depth: As in `basic`.
-        settings: What all convolutions and batch norms share, see `Settings`.
+    Takes what `basic` takes, without `antialias` and `zero_gamma`, and `dropout`: the
+    share of activations dropped between the convolutions (Wide ResNet, 1605.07146,
+    section 2.4). `x` comes not yet activated.
 
     Returns:
         Tensor `(batch, *ceil(space / strides), filters)`, not activated.
@@ -254,37 +184,15 @@ def basic_v2(
     >>> x.shape
     (None, 32, 32, 16)
     """
-    name = name or f"basic_v2_{keras.backend.get_uid('basic_v2')}"
-
-    def residual(activated: Any) -> Any:
-        x = conv_bn(
-            activated,
-            filters,
-            3,
-            strides,
-            dilation=first_dilation or dilation,
-            settings=settings,
-            name=f"{name}_1",
-        )
-        x = activate(x, settings=settings, name=f"{name}_1_relu")
-        if dropout:
-            x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
-        x = conv(
-            x,
-            filters,
-            3,
-            dilation=dilation,
-            bias=settings.bias,
-            settings=settings,
-            name=f"{name}_2",
-        )
-        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
-        return _dropped(x, stochastic_depth, name)
-
-    activated = _preactivated(x, settings, name)
-    block = BlockInput(x, filters, strides, name, activated, dilation, settings)
-    terms = _shortcut(shortcut)(block, residual)
-    return _output(terms, name)
+    block = _block("basic_v2", x, filters, strides, name, dilation, settings)
+    return _added(
+        block,
+        shortcut,
+        _two_3x3(block, first_dilation),
+        dropout=dropout,
+        squeeze_excitation=squeeze_excitation,
+        stochastic_depth=stochastic_depth,
+    )
 
 
 def bottleneck_v2(
@@ -305,21 +213,8 @@ def bottleneck_v2(
 ) -> Any:
     """Adds pre-activated 1x1, 3x3 and 1x1 convolutions to the shortcut (1603.05027).
 
-    Args:
-        x: Tensor `(batch, *space, channels)` with one to three spatial axes (or
-            channels first), not yet activated.
-        filters: Width of the 3x3 convolution; the output is four times as wide.
-        strides: Stride of the block.
-        shortcut: A key of `keras_resnet.shortcuts.SHORTCUTS`, such as `"A"`.
-        name: Prefix of the layers' names. Defaults to a new `bottleneck_v2_N`.
-        stride_on: As in `bottleneck`.
-        cardinality: As in `bottleneck`.
-        base_width: As in `bottleneck`.
-        dilation: As in `bottleneck`.
-        first_dilation: As in `bottleneck`.
-        squeeze_excitation: As in `basic`.
-        stochastic_depth: As in `basic`.
-        settings: What all convolutions and batch norms share, see `Settings`.
+    Takes what `bottleneck` takes, without `antialias` and `zero_gamma`. `x` comes not
+    yet activated.
 
     Returns:
         Tensor `(batch, *ceil(space / strides), 4 * filters)`, not activated.
@@ -333,41 +228,15 @@ def bottleneck_v2(
     >>> x.shape
     (None, 56, 56, 256)
     """
-    name = name or f"bottleneck_v2_{keras.backend.get_uid('bottleneck_v2')}"
-    strides_1x1, strides_3x3 = _strides(strides, stride_on)
-    width = group_width(filters, base_width) * cardinality
-
-    def residual(activated: Any) -> Any:
-        x = conv_bn(
-            activated, width, 1, strides_1x1, settings=settings, name=f"{name}_1"
-        )
-        x = activate(x, settings=settings, name=f"{name}_1_relu")
-        x = conv_bn(
-            x,
-            width,
-            3,
-            strides_3x3,
-            dilation=first_dilation or dilation,
-            groups=cardinality,
-            settings=settings,
-            name=f"{name}_2",
-        )
-        x = activate(x, settings=settings, name=f"{name}_2_relu")
-        x = conv(
-            x,
-            4 * filters,
-            1,
-            bias=settings.bias,
-            settings=settings,
-            name=f"{name}_3",
-        )
-        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
-        return _dropped(x, stochastic_depth, name)
-
-    activated = _preactivated(x, settings, name)
-    block = BlockInput(x, 4 * filters, strides, name, activated, dilation, settings)
-    terms = _shortcut(shortcut)(block, residual)
-    return _output(terms, name)
+    width = group_width(filters, base_width)
+    block = _block("bottleneck_v2", x, 4 * filters, strides, name, dilation, settings)
+    return _added(
+        block,
+        shortcut,
+        _1x1_3x3_1x1(block, width, cardinality, stride_on, first_dilation),
+        squeeze_excitation=squeeze_excitation,
+        stochastic_depth=stochastic_depth,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,6 +255,11 @@ class Block:
     expansion: int
     preactivation: bool
 
+    @property
+    def is_bottleneck(self) -> bool:
+        """Whether its 3x3 convolution is between two 1x1, and either may stride."""
+        return "stride_on" in self.options
+
     @functools.cached_property
     def options(self) -> frozenset[str]:
         """The names of the keyword arguments that the function takes."""
@@ -402,6 +276,8 @@ BLOCKS: dict[str, Block] = {
 """The blocks by name."""
 
 STRIDED_BLOCKS = ("first", "last")
+STRIDES_ON = ("1x1", "3x3")
+ANTIALIASES = ("average", "blur")
 
 
 def stage(
@@ -497,9 +373,105 @@ def antialiased_pool(x: Any, strides: int, antialias: str, name: str) -> Any:
     return layer_of_rank("AveragePooling", x)(strides, padding="same", name=name)(x)
 
 
-def _preactivated(x: Any, settings: Settings, name: str) -> Any:
-    x = normalize(x, settings=settings, name=f"{name}_preact")
-    return activate(x, settings=settings, name=f"{name}_preact_relu")
+class _Conv(NamedTuple):
+    """A convolution of a residual branch, as a line of Figure 5."""
+
+    filters: int
+    kernel_size: int
+    strides: int = 1
+    dilation: int = 1
+    groups: int = 1
+
+
+def _two_3x3(block: BlockInput, first_dilation: int | None) -> tuple[_Conv, ...]:
+    first_dilation = first_dilation or block.dilation
+    return (
+        _Conv(block.filters, 3, block.strides, first_dilation),
+        _Conv(block.filters, 3, dilation=block.dilation),
+    )
+
+
+def _1x1_3x3_1x1(
+    block: BlockInput,
+    width: int,
+    groups: int,
+    stride_on: str,
+    first_dilation: int | None,
+) -> tuple[_Conv, ...]:
+    if stride_on not in STRIDES_ON:
+        raise ValueError(
+            f"`stride_on` must be one of {', '.join(map(repr, STRIDES_ON))}, "
+            f"got {stride_on!r}."
+        )
+    strides = (block.strides, 1) if stride_on == "1x1" else (1, block.strides)
+    return (
+        _Conv(groups * width, 1, strides[0]),
+        _Conv(groups * width, 3, strides[1], first_dilation or block.dilation, groups),
+        _Conv(block.filters, 1),
+    )
+
+
+def _block(
+    kind: str,
+    x: Any,
+    filters: int,
+    strides: int,
+    name: str | None,
+    dilation: int,
+    settings: Settings,
+) -> BlockInput:
+    """Begins a block of the table `BLOCKS`."""
+    name = name or f"{kind}_{keras.backend.get_uid(kind)}"
+    activated = None
+    if BLOCKS[kind].preactivation:
+        activated = settings.norm(x, name=f"{name}_preact")
+        activated = settings.activate(activated, name=f"{name}_preact_relu")
+    return BlockInput(x, filters, strides, name, activated, dilation, settings)
+
+
+def _added(
+    block: BlockInput,
+    shortcut: str,
+    convs: Sequence[_Conv],
+    *,
+    antialias: str | None = None,
+    dropout: float = 0.0,
+    zero_gamma: bool = False,
+    squeeze_excitation: int | None,
+    stochastic_depth: float,
+) -> Any:
+    """Ends a block: a residual branch of `convs`, added to the shortcut.
+
+    Batch norm and activation follow each convolution, the last activation after the
+    sum. In a pre-activation block they have come before, and the sum stays as it is.
+    """
+    settings, name = block.settings, block.name
+    *inner, last = convs
+
+    def residual(x: Any) -> Any:
+        for index, conv in enumerate(inner, 1):
+            unstrided = conv._replace(strides=1) if antialias else conv
+            x = settings.conv_bn(x, **unstrided._asdict(), name=f"{name}_{index}")
+            x = settings.activate(x, name=f"{name}_{index}_relu")
+        is_dilated = conv.dilation != block.dilation
+        x = _subsampled(x, conv.strides, antialias, is_dilated, f"{name}_{index}_aa")
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{name}_dropout")(x)
+        options = {**last._asdict(), "name": f"{name}_{len(convs)}"}
+        if block.activated is None:
+            x = settings.conv_bn(x, **options, zero_gamma=zero_gamma)
+        else:
+            x = settings.conv(x, **options)
+        x = _squeezed_and_excited(x, squeeze_excitation, settings, name)
+        return _dropped(x, stochastic_depth, name)
+
+    terms = _shortcut(shortcut).function(block, residual)
+    if block.activated is None:
+        x = _sum(terms, f"{name}_add")
+        return settings.activate(x, name=f"{name}_out")
+    if len(terms) == 1:
+        return keras.layers.Identity(name=f"{name}_out")(terms[0])
+    return _sum(terms, f"{name}_out")
 
 
 def _subsampled(
@@ -535,9 +507,9 @@ def _squeezed_and_excited(
     gate = layer_of_rank("GlobalAveragePooling", x)(
         keepdims=True, name=f"{name}_se_pool"
     )(x)
-    gate = conv(gate, reduced, 1, bias=0.0, settings=settings, name=f"{name}_se_1")
-    gate = activate(gate, settings=settings, name=f"{name}_se_1_relu")
-    gate = conv(gate, channels, 1, bias=0.0, settings=settings, name=f"{name}_se_2")
+    gate = settings.conv(gate, reduced, 1, bias=0.0, name=f"{name}_se_1")
+    gate = settings.activate(gate, name=f"{name}_se_1_relu")
+    gate = settings.conv(gate, channels, 1, bias=0.0, name=f"{name}_se_2")
     gate = keras.layers.Activation("sigmoid", name=f"{name}_se_gate")(gate)
     return keras.layers.Multiply(name=f"{name}_se_scale")([x, gate])
 
@@ -551,16 +523,6 @@ def _dropped(x: Any, probability: float, name: str) -> Any:
     )(x)
 
 
-def _strides(strides: int, stride_on: str) -> tuple[int, int]:
-    """Returns the strides of a bottleneck's first 1x1 and of its 3x3 convolution."""
-    if stride_on not in STRIDES_ON:
-        raise ValueError(
-            f"`stride_on` must be one of {', '.join(map(repr, STRIDES_ON))}, "
-            f"got {stride_on!r}."
-        )
-    return (strides, 1) if stride_on == "1x1" else (1, strides)
-
-
 def _shortcut(option: str) -> Shortcut:
     if option not in SHORTCUTS:
         raise ValueError(
@@ -572,14 +534,3 @@ def _shortcut(option: str) -> Shortcut:
 
 def _sum(terms: list[Any], name: str) -> Any:
     return terms[0] if len(terms) == 1 else keras.layers.Add(name=name)(terms)
-
-
-def _output(terms: list[Any], name: str) -> Any:
-    """Returns a pre-activation block's sum, a layer also where it has one term."""
-    if len(terms) == 1:
-        return keras.layers.Identity(name=f"{name}_out")(terms[0])
-    return _sum(terms, f"{name}_out")
-
-
-STRIDES_ON = ("1x1", "3x3")
-ANTIALIASES = ("average", "blur")

@@ -9,14 +9,7 @@ from typing import Any
 import keras
 
 from keras_resnet import blocks
-from keras_resnet.conv import (
-    Settings,
-    activate,
-    channel_axis,
-    he_normal,
-    layer_of_rank,
-    normalize,
-)
+from keras_resnet.conv import Settings, channel_axis, he_normal, layer_of_rank
 from keras_resnet.networks import NETWORKS
 from keras_resnet.preprocessing import Preprocessing, Standardize
 from keras_resnet.remat import rematerialize
@@ -205,7 +198,7 @@ def _levels(
 ) -> list[Any]:
     """Returns the activations of the stem before its pooling and of each stage."""
     stem = STEMS[spec.stem]
-    unpooled, x = stem.function(
+    unpooled, x = stem.build(
         x,
         spec.stem_filters or spec.filters[0],
         antialias=spec.antialias,
@@ -241,8 +234,8 @@ def _levels(
         )
         levels.append(x)
     if block.preactivation:
-        x = normalize(x, settings=settings, name="post")
-        levels[-1] = activate(x, settings=settings, name="post_relu")
+        x = settings.norm(x, name="post")
+        levels[-1] = settings.activate(x, name="post_relu")
     return levels
 
 

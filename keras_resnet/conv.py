@@ -1,4 +1,4 @@
-"""Convolution, batch norm and activation, bound to the paper's settings."""
+"""Convolution, batch norm and activation, bound to what they share in a network."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ PADDINGS = ("symmetric", "same")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What all convolutions and batch norms of a network have in common.
+    """What all convolutions and batch norms of a network share, and these bound to it.
 
     Args:
         activation: What follows each batch norm: a name or function that
@@ -57,10 +57,120 @@ class Settings:
                 f"got {self.padding!r}."
             )
 
-    @property
-    def bias(self) -> float | None:
-        """Initial bias of a convolution that no batch norm follows, None for none."""
-        return 0.0 if self.use_bias else None
+    def conv(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: float | None = None,
+        name: str,
+    ) -> Any:
+        """Convolves in one, two or three dimensions.
+
+        In three dimensions the first axis (depth, time) is padded with its own first
+        and last slices: input that is constant in depth stays so, and gives what the
+        network in two dimensions gives (see `keras_resnet.load_weights`).
+
+        Args:
+            x: Tensor `(batch, *space, channels)` (or channels first).
+            filters: Number of output channels.
+            kernel_size: Extent of the kernel on each axis, odd.
+            strides: Stride on each axis.
+            dilation: Distance of the kernel's taps.
+            groups: Number of groups of channels that are convolved separately.
+            bias: Initial value of the bias. Defaults to 0 with `use_bias`, and to no
+                bias without (section 3.4).
+            name: Prefix of the layers `{name}_pad` and `{name}_conv`.
+
+        Returns:
+            Tensor `(batch, *ceil(space / strides), filters)`.
+
+        Example:
+
+        >>> x = Settings().conv(keras.Input((32, 32, 3)), 16, 3, name="conv1")
+        """
+        padding = "same"
+        if self.padding == "symmetric" and kernel_size > 1:
+            extent = dilation * (kernel_size - 1) // 2
+            if rank(x) == 3:
+                x = DepthEdgePadding(extent, name=f"{name}_depth_pad")(x)
+                x = _zero_padding(x, (0, extent, extent), f"{name}_pad")
+                padding = "valid"
+            elif strides > 1:
+                x = _zero_padding(x, extent, f"{name}_pad")
+                padding = "valid"
+        return layer_of_rank("Conv", x)(
+            filters,
+            kernel_size,
+            strides=strides,
+            padding=padding,
+            dilation_rate=dilation,
+            groups=groups,
+            use_bias=self.use_bias or bias is not None,
+            bias_initializer=keras.initializers.Constant(bias or 0.0),
+            kernel_initializer=_fresh(self.kernel_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            bias_regularizer=self.bias_regularizer,
+            name=f"{name}_conv",
+        )(x)
+
+    def conv_bn(
+        self,
+        x: Any,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        zero_gamma: bool = False,
+        name: str,
+    ) -> Any:
+        """Convolves as `conv`, without bias, then normalises as `norm` (section 3.4).
+
+        Example:
+
+        >>> x = Settings().conv_bn(images, 64, 7, strides=2, name="conv1")
+        """
+        unbiased = dataclasses.replace(self, use_bias=False)
+        x = unbiased.conv(
+            x,
+            filters,
+            kernel_size,
+            strides,
+            dilation=dilation,
+            groups=groups,
+            name=name,
+        )
+        return self.norm(x, zero_gamma=zero_gamma, name=name)
+
+    def norm(self, x: Any, *, zero_gamma: bool = False, name: str) -> Any:
+        """Normalises over the batch in a layer `{name}_bn`.
+
+        Args:
+            x: Tensor `(batch, *space, channels)` (or channels first).
+            zero_gamma: Whether the scale starts at zero instead of one.
+            name: Prefix of the layer.
+        """
+        return keras.layers.BatchNormalization(
+            axis=channel_axis(),
+            momentum=self.norm_momentum,
+            epsilon=self.norm_epsilon,
+            gamma_initializer="zeros" if zero_gamma else "ones",
+            synchronized=self.norm_synchronized,
+            trainable=self.norm_trainable,
+            name=f"{name}_bn",
+        )(x)
+
+    def activate(self, x: Any, *, name: str) -> Any:
+        """Applies the activation in a layer called `name`."""
+        if self.activation == "relu":
+            return keras.layers.ReLU(name=name)(x)
+        return keras.layers.Activation(self.activation, name=name)(x)
 
 
 def channel_axis() -> int:
@@ -86,138 +196,6 @@ def he_normal() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(
         scale=2.0, mode="fan_in", distribution="untruncated_normal"
     )
-
-
-def conv(
-    x: Any,
-    filters: int,
-    kernel_size: int,
-    strides: int = 1,
-    *,
-    dilation: int = 1,
-    groups: int = 1,
-    bias: float | None = None,
-    settings: Settings,
-    name: str,
-) -> Any:
-    """Convolves in one, two or three dimensions.
-
-    In three dimensions the first axis (depth, time) is padded with its own first and
-    last slices: input that is constant in depth stays so, and gives what the network
-    in two dimensions gives (see `keras_resnet.load_weights`).
-
-    Args:
-        x: Tensor `(batch, *space, channels)` (or channels first).
-        filters: Number of output channels.
-        kernel_size: Extent of the kernel on each axis, odd.
-        strides: Stride on each axis.
-        dilation: Distance of the kernel's taps.
-        groups: Number of groups of channels that are convolved separately.
-        bias: Initial value of the bias; None for no bias (section 3.4).
-        settings: See `Settings`.
-        name: Prefix of the layers `{name}_pad` and `{name}_conv`.
-
-    Returns:
-        Tensor `(batch, *ceil(space / strides), filters)`.
-    """
-    padding = "same"
-    if settings.padding == "symmetric" and kernel_size > 1:
-        extent = dilation * (kernel_size - 1) // 2
-        if rank(x) == 3:
-            x = DepthEdgePadding(extent, name=f"{name}_depth_pad")(x)
-            x = _zero_padding(x, (0, extent, extent), f"{name}_pad")
-            padding = "valid"
-        elif strides > 1:
-            x = _zero_padding(x, extent, f"{name}_pad")
-            padding = "valid"
-    return layer_of_rank("Conv", x)(
-        filters,
-        kernel_size,
-        strides=strides,
-        padding=padding,
-        dilation_rate=dilation,
-        groups=groups,
-        use_bias=bias is not None,
-        bias_initializer=keras.initializers.Constant(bias or 0.0),
-        kernel_initializer=_fresh(settings.kernel_initializer),
-        kernel_regularizer=settings.kernel_regularizer,
-        bias_regularizer=settings.bias_regularizer,
-        name=f"{name}_conv",
-    )(x)
-
-
-def normalize(
-    x: Any, *, zero_gamma: bool = False, settings: Settings, name: str
-) -> Any:
-    """Normalises over the batch in a layer `{name}_bn`.
-
-    Args:
-        x: Tensor `(batch, *space, channels)` (or channels first).
-        zero_gamma: Whether the scale starts at zero instead of one.
-        settings: See `Settings`.
-        name: Prefix of the layer.
-    """
-    return keras.layers.BatchNormalization(
-        axis=channel_axis(),
-        momentum=settings.norm_momentum,
-        epsilon=settings.norm_epsilon,
-        gamma_initializer="zeros" if zero_gamma else "ones",
-        synchronized=settings.norm_synchronized,
-        trainable=settings.norm_trainable,
-        name=f"{name}_bn",
-    )(x)
-
-
-def activate(x: Any, *, settings: Settings, name: str) -> Any:
-    """Applies the activation in a layer called `name`."""
-    if settings.activation == "relu":
-        return keras.layers.ReLU(name=name)(x)
-    return keras.layers.Activation(settings.activation, name=name)(x)
-
-
-def conv_bn(
-    x: Any,
-    filters: int,
-    kernel_size: int,
-    strides: int = 1,
-    *,
-    dilation: int = 1,
-    groups: int = 1,
-    zero_gamma: bool = False,
-    settings: Settings,
-    name: str,
-) -> Any:
-    """Convolves without bias, then normalises (section 3.4).
-
-    Args:
-        x: Tensor `(batch, *space, channels)` (or channels first).
-        filters: Number of output channels.
-        kernel_size: Extent of the kernel on each axis, odd.
-        strides: Stride on each axis.
-        dilation: Distance of the kernel's taps.
-        groups: Number of groups of channels that are convolved separately.
-        zero_gamma: Whether the batch norm's scale starts at zero.
-        settings: See `Settings`.
-        name: Prefix of the layers `{name}_pad`, `{name}_conv` and `{name}_bn`.
-
-    Returns:
-        Tensor `(batch, *ceil(space / strides), filters)`.
-
-    Example:
-
-    >>> x = conv_bn(x, 64, 7, strides=2, settings=Settings(), name="conv1")
-    """
-    x = conv(
-        x,
-        filters,
-        kernel_size,
-        strides,
-        dilation=dilation,
-        groups=groups,
-        settings=settings,
-        name=name,
-    )
-    return normalize(x, zero_gamma=zero_gamma, settings=settings, name=name)
 
 
 def _zero_padding(x: Any, extent: int | tuple[int, ...], name: str) -> Any:

@@ -2,7 +2,8 @@
 
 A *carry* takes the block's input to the shape of its output. A *shortcut* also sees the
 residual branch, as a function, and gives the terms of the block's sum. Both are told
-about the block by a `BlockInput`.
+about the block by a `BlockInput`, and say in the tables `CARRIES` and `SHORTCUTS` what
+others have to know of them.
 """
 
 import dataclasses
@@ -12,13 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_resnet.conv import (
-    Settings,
-    channel_axis,
-    conv,
-    conv_bn,
-    layer_of_rank,
-)
+from keras_resnet.conv import Settings, channel_axis, layer_of_rank
 from keras_resnet.layers import StopGradient, SubsampleAndZeroPad
 
 
@@ -73,9 +68,52 @@ class BlockInput:
         return dataclasses.replace(self, **{field: start})
 
 
-Carry = Callable[[BlockInput], Any]
 Residual = Callable[[Any], Any]
-Shortcut = Callable[[BlockInput, Residual], list[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Carry:
+    """A way to change shapes, for the table `CARRIES`.
+
+    Args:
+        function: Takes a block's input to the shape of its output.
+        projects: Where it has a 1x1 convolution: `"never"`, where the number of
+            `"channels"` or any of the `"shape"` changes, or `"always"`.
+        pads_channels: Whether it adds channels of zeros, and can take none away.
+        pools: Whether it averages where the resolution changes, before it projects.
+
+    Example:
+
+    >>> CARRIES["B"] == Carry(project_changes, projects="shape")
+    True
+    """
+
+    function: Callable[[BlockInput], Any]
+    projects: str
+    pads_channels: bool = False
+    pools: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortcut:
+    """A kind of shortcut, for the table `SHORTCUTS`.
+
+    Args:
+        function: Returns the terms of a block's sum.
+        carry: How it changes shapes. None where nothing is carried: a plain block.
+
+    Example:
+
+    >>> SHORTCUTS["mine"] = Shortcut(my_terms, CARRIES["A"])
+    """
+
+    function: Callable[[BlockInput, Residual], list[Any]]
+    carry: Carry | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether blocks have no other branch than the residual one."""
+        return self.carry is None
 
 
 def zero_pad(block: BlockInput) -> Any:
@@ -95,11 +133,8 @@ def project_changes(block: BlockInput) -> Any:
 
 def project(block: BlockInput) -> Any:
     """Option C: a 1x1 convolution in every block."""
-    arguments = (block.start, block.filters, 1, block.strides)
-    settings, name = block.settings, f"{block.name}_0"
-    if block.activated is None:
-        return conv_bn(*arguments, settings=settings, name=name)
-    return conv(*arguments, bias=settings.bias, settings=settings, name=name)
+    conv = block.settings.conv_bn if block.activated is None else block.settings.conv
+    return conv(block.start, block.filters, 1, block.strides, name=f"{block.name}_0")
 
 
 def pool_and_project_changes(block: BlockInput) -> Any:
@@ -141,12 +176,12 @@ def subsample(block: BlockInput) -> Any:
 
 
 CARRIES: dict[str, Carry] = {
-    "A": zero_pad,
-    "B": project_changes,
-    "C": project,
-    "D": pool_and_project_changes,
-    "vd": pool_and_project,
-    "subsample": subsample,
+    "A": Carry(zero_pad, projects="never", pads_channels=True),
+    "B": Carry(project_changes, projects="shape"),
+    "C": Carry(project, projects="always"),
+    "D": Carry(pool_and_project_changes, projects="shape", pools=True),
+    "vd": Carry(pool_and_project, projects="always", pools=True),
+    "subsample": Carry(subsample, projects="channels"),
 }
 """The carries by name: A, B and C are the paper's (section 4.1), D is ResNet-D's."""
 
@@ -158,7 +193,7 @@ def plain(block: BlockInput, residual: Residual) -> list[Any]:
 
 def carried(carry: Carry, block: BlockInput, residual: Residual) -> list[Any]:
     """The shortcut of a residual network: `x + F(x)` (equations 1 and 2)."""
-    return [carry(block), residual(block.start)]
+    return [carry.function(block), residual(block.start)]
 
 
 def gated(
@@ -186,14 +221,8 @@ def gated(
 
 def _gate(block: BlockInput, kind: str, bias: float) -> Any:
     name = f"{block.name}_{kind}"
-    gate = conv(
-        block.start,
-        block.filters,
-        1,
-        block.strides,
-        bias=bias,
-        settings=block.settings,
-        name=name,
+    gate = block.settings.conv(
+        block.start, block.filters, 1, block.strides, bias=bias, name=name
     )
     return keras.layers.Activation("sigmoid", name=f"{name}_sigmoid")(gate)
 
@@ -224,7 +253,7 @@ def without_shortcut_gradient(
     if block.activated is not None:
         stop = StopGradient(name=f"{block.name}_0_stop_activated")
         stopped = stopped.starting_from(stop(block.activated))
-    return [carry(stopped), residual(block.start)]
+    return [carry.function(stopped), residual(block.start)]
 
 
 def without_residual_gradient(
@@ -236,7 +265,7 @@ def without_residual_gradient(
     with, which the shortcut may share.
     """
     stop = StopGradient(name=f"{block.name}_1_stop")
-    return [carry(block), residual(stop(block.start))]
+    return [carry.function(block), residual(stop(block.start))]
 
 
 _JOINS: dict[str, Callable[..., list[Any]]] = {
@@ -249,11 +278,16 @@ _JOINS: dict[str, Callable[..., list[Any]]] = {
     "stop_residual_gradient": without_residual_gradient,
 }
 
+
+def _carrying(carry: Carry, join: Callable[..., list[Any]] = carried) -> Shortcut:
+    return Shortcut(functools.partial(join, carry), carry)
+
+
 SHORTCUTS: dict[str, Shortcut] = {
-    **{name: functools.partial(carried, carry) for name, carry in CARRIES.items()},
-    "none": plain,
-    **{name: functools.partial(join, project_changes) for name, join in _JOINS.items()},
-    **{f"{name}-A": functools.partial(join, zero_pad) for name, join in _JOINS.items()},
+    **{name: _carrying(carry) for name, carry in CARRIES.items()},
+    "none": Shortcut(plain, None),
+    **{name: _carrying(CARRIES["B"], join) for name, join in _JOINS.items()},
+    **{f"{name}-A": _carrying(CARRIES["A"], join) for name, join in _JOINS.items()},
 }
 """The shortcuts by name.
 

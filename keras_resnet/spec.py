@@ -111,11 +111,12 @@ class ResNetSpec:
     @property
     def strides(self) -> dict[str, int]:
         """Pixels of the input for each pixel of the levels `"conv1"`, `"conv2"`, ..."""
-        stem = stems.STEMS[self.stem].strides
-        strides = {"conv1": max(1, stem // 2)}
+        stem = stems.STEMS[self.stem]
+        strides = {"conv1": stem.unpooled_strides}
+        total = stem.strides
         for level, stride in enumerate(self.stage_strides, start=2):
-            stem *= stride
-            strides[f"conv{level}"] = stem
+            total *= stride
+            strides[f"conv{level}"] = total
         return strides
 
     def _check_stages(self) -> None:
@@ -189,42 +190,47 @@ class ResNetSpec:
                 )
 
     def _check_combinations(self) -> None:
-        preactivation = blocks.BLOCKS[self.block].preactivation
+        block, stem = blocks.BLOCKS[self.block], stems.STEMS[self.stem]
+        preactivation = block.preactivation
+        kinds = {name: shortcuts.SHORTCUTS[name] for name in self._shortcuts}
+        is_plain = {kind.is_plain for kind in kinds.values()}
+        pads_channels = [
+            name
+            for name, kind in kinds.items()
+            if kind.carry and kind.carry.pads_channels
+        ]
         for field, is_wrong, reason in (
             (
                 "stem",
-                stems.STEMS[self.stem].normalizes == preactivation,
+                stem.normalizes == preactivation,
                 f"`block={self.block!r}` begins with "
                 f"{'a batch norm' if preactivation else 'a convolution'} and needs a "
                 f"stem that ends {'without' if preactivation else 'with'} one",
             ),
             (
                 "antialias",
-                self.antialias
-                and self.block == "bottleneck"
-                and self.stride_on == "1x1",
+                self.antialias and block.is_bottleneck and self.stride_on == "1x1",
                 "a 1x1 convolution's stride cannot be anti-aliased by the 3x3 that "
                 "follows: set `stride_on='3x3'`",
             ),
             (
                 "base_width",
-                "bottleneck" in self.block
-                and blocks.group_width(min(self.filters), self.base_width) < 1,
+                blocks.group_width(min(self.filters), self.base_width) < 1,
                 "it leaves the narrowest stage no channel",
             ),
             (
                 "stem_filters",
-                "deep" in self.stem and (self.stem_filters or self.filters[0]) < 3,
+                min(stem.widths(self.stem_filters or self.filters[0])) < 1,
                 f"`stem={self.stem!r}` begins with a part of its channels",
             ),
             (
                 "stochastic_depth",
-                self.stochastic_depth and "none" in self._shortcuts,
+                self.stochastic_depth and True in is_plain,
                 "a plain block that drops its only branch passes nothing on",
             ),
             (
                 "zero_gamma",
-                self.zero_gamma and "none" in self._shortcuts,
+                self.zero_gamma and True in is_plain,
                 "a plain block that starts at zero passes nothing on",
             ),
             (
@@ -239,14 +245,15 @@ class ResNetSpec:
             ),
             (
                 "first_shortcut",
-                "none" in self._shortcuts and len(self._shortcuts) > 1,
+                len(is_plain) > 1,
                 "a network is plain in all blocks or in none",
             ),
             (
                 "filters",
-                self._pads_channels and not self._channels_grow,
-                f"shortcut {self.shortcut!r} pads channels with zeros and cannot take "
-                "any away: the number of channels must not decrease",
+                pads_channels and not self._channels_grow,
+                f"shortcut {' and '.join(map(repr, pads_channels))} pads channels "
+                "with zeros and cannot take any away: the number of channels must not "
+                "decrease",
             ),
         ):
             if is_wrong:
@@ -255,12 +262,8 @@ class ResNetSpec:
                 )
 
     @property
-    def _shortcuts(self) -> set[str]:
-        return {self.shortcut, self.first_shortcut or self.shortcut}
-
-    @property
-    def _pads_channels(self) -> bool:
-        return any(name == "A" or name.endswith("-A") for name in self._shortcuts)
+    def _shortcuts(self) -> tuple[str, ...]:
+        return (self.first_shortcut or self.shortcut, self.shortcut)
 
     @property
     def _channels_grow(self) -> bool:

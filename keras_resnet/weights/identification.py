@@ -5,32 +5,21 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from keras_resnet import blocks
+from keras_resnet.blocks import BLOCKS, group_width
 from keras_resnet.networks import NETWORKS
+from keras_resnet.shortcuts import SHORTCUTS, Carry
 from keras_resnet.spec import ResNetSpec
+from keras_resnet.stems import STEMS
 
 Shape = tuple[int, ...]
-
-# Kernel size of each convolution, and its width in eighths of the stem's.
-_STEMS = {
-    "imagenet": ((7, 8),),
-    "imagenet_v2": ((7, 8),),
-    "imagenet_v2_keras": ((7, 8),),
-    "cifar": ((3, 8),),
-    "cifar_v2": ((3, 8),),
-    "deep": ((3, 4), (3, 4), (3, 8)),
-    "deep_tiered": ((3, 3), (3, 4), (3, 8)),
-}
-
-# Stages whose first block has a projection: none, those that change shapes, or all.
-_PROJECTED = {"A": "none", "none": "none", "C": "all", "vd": "all"}
 
 
 @dataclasses.dataclass(frozen=True)
 class _Traits:
     """What the names and shapes of weights tell about their network."""
 
-    block: str
+    weighted_layers: int
+    preactivation: bool
     blocks_per_stage: Shape
     stem: tuple[Shape, ...]
     widths: Shape
@@ -66,9 +55,20 @@ def likely_networks(
         name
         for name, spec in NETWORKS.items()
         if _traits_of_spec(spec) == traits
-        and (spec.block != "bottleneck" or stride_on in (None, spec.stride_on))
-        and pools in (None, spec.shortcut == "D" or spec.first_shortcut == "vd")
+        and (not _strides_on_either(spec) or stride_on in (None, spec.stride_on))
+        and pools in (None, any(carry.pools for carry in _carries(spec)))
     ]
+
+
+def _strides_on_either(spec: ResNetSpec) -> bool:
+    block = BLOCKS[spec.block]
+    return block.is_bottleneck and not block.preactivation
+
+
+def _carries(spec: ResNetSpec) -> list[Carry]:
+    """Returns how the first block of each stage and the others change shapes."""
+    names = (spec.first_shortcut or spec.shortcut, spec.shortcut)
+    return [carry for name in names if (carry := SHORTCUTS[name].carry)]
 
 
 def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
@@ -86,10 +86,12 @@ def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
     widths = [shapes.get(f"{first}2_conv/kernel") for first in firsts]
     if not firsts or not stem or None in widths:
         return None
-    kind = "bottleneck" if f"{firsts[0]}3_conv/kernel" in shapes else "basic"
-    is_v2 = f"{firsts[0]}preact_bn/gamma" in shapes
     return _Traits(
-        block=f"{kind}_v2" if is_v2 else kind,
+        weighted_layers=sum(
+            re.fullmatch(rf"{firsts[0]}[1-9]_conv/kernel", name) is not None
+            for name in shapes
+        ),
+        preactivation=f"{firsts[0]}preact_bn/gamma" in shapes,
         blocks_per_stage=tuple(counts[stage] for stage in sorted(counts)),
         stem=tuple((shape[0], shape[-1]) for shape in stem),
         widths=tuple(shape[-1] for shape in widths if shape),
@@ -101,39 +103,44 @@ def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
 
 
 def _traits_of_spec(spec: ResNetSpec) -> _Traits:
-    block = blocks.BLOCKS[spec.block]
+    block, stem = BLOCKS[spec.block], STEMS[spec.stem]
     stem_filters = spec.stem_filters or spec.filters[0]
-    group_widths = spec.filters
-    if "bottleneck" in spec.block:
-        group_widths = tuple(
-            blocks.group_width(filters, spec.base_width) for filters in spec.filters
-        )
+    group_widths = tuple(
+        group_width(filters, spec.base_width) for filters in spec.filters
+    )
     # Input and output channels of each stage, and whether its first block strides.
     outputs = [block.expansion * filters for filters in spec.filters]
-    first_strides = [
-        stride if spec.strided_block == "first" or count == 1 else 1
+    strides = [
+        stride > 1 and (spec.strided_block == "first" or count == 1)
         for stride, count in zip(spec.stage_strides, spec.blocks_per_stage, strict=True)
     ]
     changes = [
-        before != after or (stride > 1 and spec.shortcut != "subsample")
-        for before, after, stride in zip(
-            [stem_filters, *outputs], outputs, first_strides, strict=False
-        )
+        before != after
+        for before, after in zip([stem_filters, *outputs], outputs, strict=False)
     ]
-    projected = {
-        "none": [False] * len(outputs),
-        "changes": changes,
-        "all": [True] * len(outputs),
-    }[_PROJECTED.get(spec.first_shortcut or spec.shortcut, "changes")]
+    carry = SHORTCUTS[spec.first_shortcut or spec.shortcut].carry
+    projects = carry.projects if carry else "never"
     return _Traits(
-        block=spec.block,
+        weighted_layers=block.weighted_layers,
+        preactivation=block.preactivation,
         blocks_per_stage=spec.blocks_per_stage,
         stem=tuple(
-            (size, eighths * stem_filters // 8) for size, eighths in _STEMS[spec.stem]
+            (size, width)
+            for (size, _, _), width in zip(
+                stem.convolutions, stem.widths(stem_filters), strict=True
+            )
         ),
         widths=tuple(spec.cardinality * width for width in group_widths),
         group_widths=group_widths,
-        projected=tuple(projected),
+        projected=tuple(
+            {
+                "never": False,
+                "channels": changes_channels,
+                "shape": changes_channels or is_strided,
+                "always": True,
+            }[projects]
+            for changes_channels, is_strided in zip(changes, strides, strict=True)
+        ),
         squeezes=spec.squeeze_excitation is not None,
         has_bias=spec.use_bias,
     )

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import keras_resnet
+from keras_resnet.shortcuts import CARRIES, SHORTCUTS, Shortcut
+from keras_resnet.stems import STEMS, Stem
 
 WIDE_CIFAR = keras_resnet.list_models("wrn_*")
 RESNET50 = keras_resnet.NETWORKS["resnet50"]
@@ -45,6 +47,34 @@ def test_refuses_by_field(field, value):
 def test_option_a_cannot_narrow():
     with pytest.raises(ValueError, match="`filters=.* must not decrease"):
         dataclasses.replace(RESNET50, shortcut="A", filters=(64, 32, 256, 512))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"shortcut": "wider", "filters": (64, 32, 256, 512)}, "shortcut 'wider' pads"),
+        ({"first_shortcut": "wider", "stem_filters": 512}, "shortcut 'wider' pads"),
+        ({"shortcut": "alone", "zero_gamma": True}, "a plain block"),
+        ({"first_shortcut": "alone"}, "plain in all blocks or in none"),
+        ({"stem": "thin", "stem_filters": 7}, "`stem='thin'` begins with a part"),
+        (
+            {"stem": "patches", "block": "bottleneck_v2"},
+            "needs a stem that ends without",
+        ),
+    ],
+)
+def test_rows_of_the_tables_say_what_they_are(monkeypatch, changes, sentence):
+    """Whatever they are called."""
+    monkeypatch.setitem(STEMS, "patches", Stem(((5, 4, 8),)))
+    monkeypatch.setitem(STEMS, "thin", Stem(((3, 2, 1), (3, 1, 8))))
+    monkeypatch.setitem(
+        SHORTCUTS, "wider", Shortcut(SHORTCUTS["A"].function, CARRIES["A"])
+    )
+    monkeypatch.setitem(SHORTCUTS, "alone", SHORTCUTS["none"])
+    patched = dataclasses.replace(RESNET50, stem="patches")
+    assert list(patched.strides.values()) == [4, 4, 8, 16, 32]
+    with pytest.raises(ValueError, match=sentence):
+        dataclasses.replace(RESNET50, **changes)
 
 
 def test_is_frozen_and_hashable():

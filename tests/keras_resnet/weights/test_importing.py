@@ -1,5 +1,7 @@
 """All of a file or nothing, and a sentence that says what it is instead."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import parity
@@ -7,6 +9,8 @@ import pytest
 import safetensors.numpy
 
 import keras_resnet
+from keras_resnet import NETWORKS
+from keras_resnet.stems import STEMS, Stem
 from keras_resnet.weights.exporting import export_weights
 from keras_resnet.weights.files import read_tensors
 from keras_resnet.weights.identification import likely_networks
@@ -133,6 +137,17 @@ def test_likely_networks_of_models(network):
     """Against the shapes that the builder gives."""
     shapes = {w.path: w.shape for w in keras_resnet.create(network).weights}
     assert network in likely_networks(shapes)
+
+
+@pytest.mark.parametrize("shortcut", ["gated-A", "C", "subsample", "none"])
+def test_likely_networks_with_new_stems(monkeypatch, shortcut):
+    monkeypatch.setitem(STEMS, "patches", Stem(((5, 4, 8),)))
+    mine = dataclasses.replace(
+        NETWORKS["resnet18"], name="mine", stem="patches", shortcut=shortcut, **SMALL
+    )
+    monkeypatch.setitem(NETWORKS, "mine", mine)
+    shapes = {w.path: w.shape for w in keras_resnet.build(mine).weights}
+    assert likely_networks(shapes) == ["mine"]
 
 
 def test_no_network_has_such_weights(tmp_path):
