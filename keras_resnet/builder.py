@@ -2,15 +2,13 @@
 
 import dataclasses
 import itertools
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
-from keras_resnet import blocks
+from keras_resnet import blocks, structure
 from keras_resnet.conv import Settings, channel_axis, he_normal, layer_of_rank
-from keras_resnet.networks import NETWORKS
 from keras_resnet.preprocessing import Preprocessing, Standardize
 from keras_resnet.remat import rematerialize
 from keras_resnet.spec import ResNetSpec
@@ -108,7 +106,7 @@ def build(
     elif pooling is not None:
         x = layer_of_rank(_POOLING[pooling], x)(name=f"{pooling}_pool")(x)
 
-    _allow_recursion_through(spec)
+    allow_recursion(spec)
     inputs = images if input_tensor is None else keras.utils.get_source_inputs(images)
     model = keras.Model(inputs, x, name=name or spec.name)
     if remat:
@@ -117,6 +115,21 @@ def build(
         strides = _strides(spec, output_stride)
         model.feature_strides = {level: strides[level] for level in feature_levels}
     return model
+
+
+def allow_recursion(spec: ResNetSpec) -> None:
+    """Lets Keras build, clone and load a network as deep as `spec` in this process.
+
+    `build` does so by itself; loading a file of Keras needs it where nothing as deep
+    was built before. See `keras_resnet.structure.allow_recursion`.
+
+    Example:
+
+    >>> allow_recursion(keras_resnet.NETWORKS["resnet1202"])
+    >>> model = keras.saving.load_model("resnet1202.keras")
+    """
+    # No weighted layer comes with as many paddings, batch norms, sums and so on.
+    structure.allow_recursion(10 * spec.depth)
 
 
 def _check_head(
@@ -249,15 +262,6 @@ def _drop_probabilities(spec: ResNetSpec) -> list[list[float]]:
     ]
 
 
-def _allow_recursion_through(spec: ResNetSpec) -> None:
-    """Raises Python's recursion limit for networks as deep as ResNet-1202.
-
-    Keras walks a functional graph recursively when it builds, clones and loads it, so
-    the limit stays raised. Each weighted layer is followed by at most three others.
-    """
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 4 * spec.depth))
-
-
 def _classify(
     x: Any, classes: int, activation: str | None, fully_convolutional: bool
 ) -> Any:
@@ -282,8 +286,3 @@ def _classify(
     x = keras.layers.Permute((*(axis + 1 for axis in axes), 1), name="to_last")(x)
     x = classifier(x)
     return keras.layers.Permute((len(axes) + 1, *axes), name="to_first")(x)
-
-
-# A file of the deepest network loads in a process that has built none.
-for _spec in NETWORKS.values():
-    _allow_recursion_through(_spec)

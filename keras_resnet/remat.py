@@ -98,6 +98,14 @@ class RematerializedModel(keras.Model):
         """Returns the arguments that recreate this model."""
         return {**super().get_config(), "stages": list(self.stages)}
 
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: Any = None
+    ) -> "RematerializedModel":
+        """Returns the model that `config` describes, however deep."""
+        structure.allow_recursion(len(config["layers"]))
+        return super().from_config(config, custom_objects)
+
 
 class _Segment(keras.layers.Layer):
     """Runs a part of a model and keeps only its input for the backward pass.

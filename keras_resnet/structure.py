@@ -1,6 +1,7 @@
-"""The stages and blocks of a model, read from its layers' names."""
+"""The stages and blocks of a model, read from its layers' names; its depth."""
 
 import re
+import sys
 
 import keras
 
@@ -67,3 +68,17 @@ def source(model: keras.Model, block: str) -> keras.KerasTensor:
         if id(tensor) not in inside
     }.values()
     return start
+
+
+def allow_recursion(layers: int) -> None:
+    """Raises Python's recursion limit for a path of as many layers through a model.
+
+    Keras walks the graph recursively when it builds, clones and loads a functional
+    model, and may do so as long as the model lives: the limit stays raised.
+
+    Example:
+
+    >>> allow_recursion(10_000)
+    >>> model = keras.saving.load_model("resnet1202.keras")
+    """
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + layers))

@@ -1,6 +1,5 @@
 """Copying a functional model with changes."""
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,9 +34,7 @@ def rebuild(
     Returns:
         The new model.
     """
-    # Keras walks the graph recursively when it builds, and later clones, the model.
-    limit = 1000 + len(model.layers) + new_layers
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), limit))
+    structure.allow_recursion(len(model.layers) + new_layers)
     new = keras.models.clone_model(model, clone_function=replace, call_function=connect)
     if isinstance(model, RematerializedModel):
         left = structure.stages(new)

@@ -40,7 +40,8 @@ class TrainedModel:
         return self.directory / "model.keras"
 
     def load_keras(self) -> keras.Model:
-        """Returns the network."""
+        """Returns the network, however deep."""
+        keras_resnet.builder.allow_recursion(self.network)
         return keras.saving.load_model(self.keras_path, compile=False)
 
     def save(self, model: keras.Model) -> None:

@@ -13,7 +13,10 @@ import pytest
 SCRIPT = """
 import json, sys
 import numpy as np
-import keras, keras_resnet
+import keras
+limit = sys.getrecursionlimit()
+import keras_resnet
+raised = sys.getrecursionlimit() - limit
 
 folder = sys.argv[1]
 arrays = np.load(f"{folder}/arrays.npz")
@@ -43,6 +46,7 @@ again = keras.saving.load_model(f"{folder}/trained-{keras.backend.backend()}.ker
 same = all(map(np.array_equal, model.get_weights(), again.get_weights()))
 print(json.dumps({
     "backend": keras.backend.backend(), "tensorflow": tensorflow,
+    "raised": raised,
     "outputs": outputs.tolist(), "first_outputs": first_outputs.tolist(),
     "bottleneck_outputs": bottleneck_outputs.tolist(), "counts": counts,
     "loss": float(loss), "moved": moved, "weights": len(before), "same": same,
@@ -85,6 +89,8 @@ def test_backend(reference, backend):
     answer = json.loads(result.stdout.splitlines()[-1])
     assert answer["backend"] == backend
     assert not answer["tensorflow"]
+    # Importing leaves Python's recursion limit alone.
+    assert answer["raised"] == 0
     np.testing.assert_allclose(answer["outputs"], outputs, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(answer["first_outputs"], outputs, rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(

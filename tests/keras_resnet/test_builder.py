@@ -1,6 +1,8 @@
 """Levels, dilation and the head, against PyTorch's peers where these have them."""
 
 import dataclasses
+import inspect
+import sys
 
 import keras
 import numpy as np
@@ -285,3 +287,32 @@ def test_settings_leave_the_specs_biases():
 def test_refuses(arguments, sentence):
     with pytest.raises(ValueError, match=sentence):
         keras_resnet.create("resnet20", **arguments)
+
+
+@pytest.fixture
+def lower_limit():
+    """Lowers Python's recursion limit to 300 calls from here."""
+    before = sys.getrecursionlimit()
+    yield lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 300)
+    sys.setrecursionlimit(before)
+
+
+def test_networks_deeper_than_pythons_limit(lower_limit, tmp_path):
+    """As ResNet-1202 is; Keras calls itself 360 times to walk through this one."""
+    spec = tiny("plainnet20", filters=(2,), blocks_per_stage=(60,))
+    lower_limit()
+    model = keras_resnet.build(spec, input_shape=(4, 4, 3))
+    model.save(tmp_path / "deep.keras")
+    lower_limit()
+    keras_resnet.surgery.drop_blocks(model, ["conv2_block1"])
+    keras_resnet.rematerialize(model).save(tmp_path / "remat.keras")
+    lower_limit()
+    with pytest.raises(RecursionError):
+        keras.saving.load_model(tmp_path / "deep.keras")
+    loaded = keras.saving.load_model(tmp_path / "remat.keras")
+    lower_limit()
+    keras_resnet.builder.allow_recursion(spec)
+    again = keras.saving.load_model(tmp_path / "deep.keras")
+    for one in (loaded, again):
+        for theirs, ours in zip(one.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(theirs, ours)
