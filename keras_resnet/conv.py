@@ -1,6 +1,7 @@
 """Convolution, batch norm and activation, bound to what they share in a network."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,8 @@ class Settings:
     Args:
         activation: What follows each batch norm: a name or function that
             `keras.layers.Activation` takes.
-        kernel_initializer: Initializer of the convolutions. None is `he_normal()`.
+        kernel_initializer: Initializer of the convolutions; each draws numbers of its
+            own, also where it has a seed. None is `he_normal()`.
         kernel_regularizer: Regularizer of the convolutions, None for none.
         bias_regularizer: Regularizer of the few biases, None for none.
         norm_momentum: Weight of the old moving average in the batch norms.
@@ -112,7 +114,7 @@ class Settings:
             groups=groups,
             use_bias=self.use_bias or bias is not None,
             bias_initializer=keras.initializers.Constant(bias or 0.0),
-            kernel_initializer=_fresh(self.kernel_initializer),
+            kernel_initializer=own_initializer(self.kernel_initializer, f"{name}_conv"),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
             name=f"{name}_conv",
@@ -202,12 +204,28 @@ def _zero_padding(x: Any, extent: int | tuple[int, ...], name: str) -> Any:
     return layer_of_rank("ZeroPadding", x)(extent, name=name)(x)
 
 
-def _fresh(initializer: Any) -> keras.initializers.Initializer:
-    """Returns an initializer of its own for each layer.
+def own_initializer(initializer: Any, name: str) -> Any:
+    """Returns an initializer of a layer's own, since no two layers are to start alike.
 
-    A Keras initializer draws the same numbers each time it is called.
+    A Keras initializer that has an integer as its seed draws the same numbers each time
+    it is called. What is returned has a seed made of that integer and the layer's name.
+
+    Args:
+        initializer: What Keras takes for one; None for `he_normal()`.
+        name: Name of the layer.
+
+    Example:
+
+    >>> own_initializer(keras.initializers.HeNormal(seed=1), "conv1_conv")
     """
     if initializer is None:
         return he_normal()
     initializer = keras.initializers.get(initializer)
-    return initializer.clone() if hasattr(initializer, "clone") else initializer
+    if not isinstance(initializer, keras.initializers.Initializer):
+        return initializer
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), dict):
+        return initializer  # A generator of seeds, which gives another at each call.
+    if config.get("seed") is not None:
+        config["seed"] = zlib.crc32(f"{config['seed']} {name}".encode())
+    return type(initializer).from_config(config)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_resnet import structure
+from keras_resnet.conv import own_initializer
 from keras_resnet.surgery.rebuild import copy_layer, rebuild
 
 _CARRY = re.compile("0_(conv|bn|pool|zero_pad)")
@@ -100,8 +101,13 @@ def _add_block(calls: Sequence[_Call], x: Any, name: str) -> Any:
         elif _ANTIALIASING.fullmatch(part):
             result = args[0]
         else:
-            changes = {**_unstrided(call.layer), **zero.get(part, {})}
-            layer = copy_layer(call.layer, name=f"{name}_{part}", **changes)
+            layer_name = f"{name}_{part}"
+            changes = {
+                **_unstrided(call.layer),
+                **_initialized(call.layer, layer_name),
+                **zero.get(part, {}),
+            }
+            layer = copy_layer(call.layer, name=layer_name, **changes)
             result = layer(*args, **call.kwargs)
         values[id(call.output)] = result
     return values[id(calls[-1].output)]
@@ -110,6 +116,12 @@ def _add_block(calls: Sequence[_Call], x: Any, name: str) -> Any:
 def _unstrided(layer: keras.layers.Layer) -> dict[str, int]:
     # A strided convolution's padding, half the kernel on each side, suits any stride.
     return {"strides": 1} if "strides" in layer.get_config() else {}
+
+
+def _initialized(layer: keras.layers.Layer, name: str) -> dict[str, Any]:
+    if not hasattr(layer, "kernel_initializer"):
+        return {}
+    return {"kernel_initializer": own_initializer(layer.kernel_initializer, name)}
 
 
 def _check(stages: Mapping[str, list[str]], blocks_per_stage: Sequence[int]) -> None:

@@ -370,7 +370,14 @@ class TestSettings:
         np.testing.assert_allclose(sum(model.losses), 0.1 * squares, rtol=1e-4)
 
     @pytest.mark.parametrize(
-        "initializer", [None, "glorot_uniform", keras.initializers.HeNormal()]
+        "initializer",
+        [
+            None,
+            "glorot_uniform",
+            keras.initializers.HeNormal(),
+            keras.initializers.HeNormal(seed=1),
+            keras.initializers.HeNormal(seed=keras.random.SeedGenerator(1)),
+        ],
     )
     def test_initializers_are_fresh(self, initializer):
         """Layers of one shape start with numbers of their own."""
@@ -383,6 +390,15 @@ class TestSettings:
         for kernels in by_shape.values():
             firsts = [kernel.ravel()[0] for kernel in kernels]
             assert len(set(firsts)) == len(firsts)
+
+    def test_seeded_initializers_repeat(self):
+        models = [
+            self.model(kernel_initializer=keras.initializers.HeNormal(seed=seed))
+            for seed in (1, 1, 2)
+        ]
+        one, again, other = (model.get_layer("s_block2_2_conv") for model in models)
+        np.testing.assert_array_equal(one.kernel, again.kernel)
+        assert not np.allclose(one.kernel, other.kernel)
 
     def test_initializer_is_used(self):
         for layer in self.layers(keras.layers.Conv2D, kernel_initializer="ones"):

@@ -291,6 +291,16 @@ def test_added_blocks_learn(name, first, later):
     assert moved == [[first], [first, later]]
 
 
+def test_added_blocks_draw_kernels_of_their_own():
+    seeded = keras_resnet.Settings(kernel_initializer=keras.initializers.HeNormal(1))
+    model = keras_resnet.create("resnet20", blocks_per_stage=(1, 1, 1), settings=seeded)
+    deeper = surgery.deepen(model, (3, 1, 1))
+    kernels = [
+        deeper.get_layer(f"conv2_block{n}_1_conv").get_weights()[0] for n in (1, 2, 3)
+    ]
+    assert len({kernel.ravel()[0] for kernel in kernels}) == 3
+
+
 def test_networks_without_identity_are_not_deepened():
     with pytest.raises(ValueError, match="conv2_block2.*without a shortcut"):
         surgery.deepen(create("plainnet18"), (3, 2, 1, 1))
