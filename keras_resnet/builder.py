@@ -74,7 +74,9 @@ def build(
         settings: What all convolutions and batch norms share. Defaults to the paper's.
 
     Returns:
-        A `keras.Model`; its output with top is `(batch, classes)`.
+        A `keras.Model`; its output with top is `(batch, classes)`. Its attribute
+        `pyramid_outputs` holds the stages' tensors as KerasHub's detectors and
+        segmenters want them of an image encoder, `"P3"` at an eighth of the resolution.
 
     Raises:
         ValueError: If an argument is not as above.
@@ -111,9 +113,14 @@ def build(
     model = keras.Model(inputs, x, name=name or spec.name)
     if remat:
         model = rematerialize(model, remat)
+    strides = _strides(spec, output_stride)
     if feature_levels is not None:
-        strides = _strides(spec, output_stride)
         model.feature_strides = {level: strides[level] for level in feature_levels}
+    # Of stages of one resolution the last: `P3` is an eighth of the images' size.
+    model.pyramid_outputs = {
+        f"P{stride.bit_length() - 1}": level
+        for stride, level in list(zip(strides.values(), levels, strict=True))[1:]
+    }
     return model
 
 

@@ -49,6 +49,14 @@ def rebuild(
     for note in _NOTES:
         if hasattr(model, note):
             setattr(new, note, getattr(model, note))
+    if hasattr(model, "pyramid_outputs"):
+        outputs = {layer.name: layer.output for layer in new.layers}
+        names = {id(layer.output): name for name, layer in old_layers.items()}
+        new.pyramid_outputs = {
+            level: outputs[names[id(tensor)]]
+            for level, tensor in model.pyramid_outputs.items()
+            if names.get(id(tensor)) in outputs
+        }
     return new
 
 

@@ -182,3 +182,26 @@ def test_keras_hub_backbone(tmp_path):
         model = keras_resnet.create("preresnet18", include_top=False)
         load_file(model, path)
         parity.assert_same_outputs([model(images)], expected)
+
+
+@pytest.mark.parametrize("change", [None, "folded"])
+def test_image_encoder_of_keras_hub(change):
+    """Ours is taken where KerasHub's own is, and gives it the same levels."""
+    keras_hub = pytest.importorskip("keras_hub")
+    small = {"filters": (4, 8, 8, 16), "blocks_per_stage": (1, 1, 1, 1)}
+    ours = keras_resnet.create("resnet18", include_top=False, **small)
+    if change:
+        ours = keras_resnet.surgery.fold_batch_norm(ours)
+    detector = keras_hub.models.RetinaNetBackbone(
+        image_encoder=ours, min_level=3, max_level=5, use_p5=False
+    )
+    images = parity.random_images(64, 64)
+    shapes = {level: values.shape[1:3] for level, values in detector(images).items()}
+    assert shapes == {"P3": (8, 8), "P4": (4, 4), "P5": (2, 2)}
+
+    theirs = _keras_hub_backbone(keras_hub, 18, "v1")
+    assert list(ours.pyramid_outputs) == list(theirs.pyramid_outputs)
+    levels = keras.Model(ours.input, dict(ours.pyramid_outputs))(images)
+    wanted = keras.Model(theirs.input, dict(theirs.pyramid_outputs))(images)
+    for level, values in wanted.items():
+        assert levels[level].shape[:3] == values.shape[:3]
