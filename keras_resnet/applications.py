@@ -4,8 +4,11 @@ The functions are in the manner of `keras.applications`.
 """
 
 import dataclasses
+import difflib
+import inspect
 import os
 import warnings
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 import keras
@@ -47,7 +50,7 @@ def create(
     Raises:
         ValueError: If there is no such network, an override is refused, or the weights
             cannot be had or do not fit.
-        TypeError: If there is no such override.
+        TypeError: If there is no such override; the message names the nearest.
 
     Example:
 
@@ -55,6 +58,7 @@ def create(
     """
     spec = networks.find(name)
     fields = {field.name for field in dataclasses.fields(ResNetSpec)}
+    _check_names(overrides, fields | set(inspect.signature(build).parameters))
     changes = {
         field: overrides.pop(field)
         for field in fields - {"name", "classes"}
@@ -64,7 +68,12 @@ def create(
     has_top = has_top and overrides.get("feature_levels") is None
     located = None
     if weights is not None:
-        located = published.locate(weights, spec.name, include_top=has_top)
+        try:
+            located = published.locate(weights, spec.name, include_top=has_top)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} `weights=None` builds {spec.name!r} with random weights."
+            ) from error
     if include_preprocessing:
         overrides["preprocessing"] = _preprocessing(spec.name, located)
     model = build(dataclasses.replace(spec, **changes), **overrides)
@@ -79,6 +88,16 @@ def create(
             stacklevel=2,
         )
     return model
+
+
+def _check_names(overrides: Iterable[str], known: Collection[str]) -> None:
+    for name in overrides:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            raise TypeError(
+                f"There is no argument `{name}`"
+                + (f": did you mean `{near[0]}`?" if near else ".")
+            )
 
 
 def _preprocessing(

@@ -191,12 +191,32 @@ def _images(
     expected = f"({space}, channels)" if channels_last else f"(channels, {space})"
     if len(input_shape) != spec.rank + 1:
         raise ValueError(f"`input_shape` must be {expected}, got {input_shape}.")
+    _check_channels(input_shape, channels_last, expected)
     channels = input_shape[-1 if channels_last else 0]
     if not channels or any(size is not None and size < 1 for size in input_shape):
         raise ValueError(
             f"`input_shape` must be {expected} in positive numbers, got {input_shape}."
         )
     return keras.Input(input_shape)
+
+
+def _check_channels(
+    shape: tuple[int | None, ...], channels_last: bool, expected: str
+) -> None:
+    """Refuses what can only be gray or colour images of the other data format."""
+    if channels_last:
+        (channels, *others), other = shape, "channels_first"
+        right = (*others, channels)
+    else:
+        (*others, channels), other = shape, "channels_last"
+        right = (channels, *others)
+    are_sizes = set(others) == {None} or all(size and size >= 16 for size in others)
+    if channels in (1, 3) and are_sizes:
+        raise ValueError(
+            f"`input_shape` must be {expected}, got {shape}, where the channels come "
+            f"{'first' if channels_last else 'last'}: give {right}, or call "
+            f"`keras.config.set_image_data_format({other!r})` before."
+        )
 
 
 def _strides(spec: ResNetSpec, output_stride: int | None) -> dict[str, int]:

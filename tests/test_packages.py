@@ -21,7 +21,7 @@ ENVIRONMENT = {
 
 # Where nothing else can be imported, builds, saves, loads and trains for two steps.
 LIGHT = """
-import dataclasses, importlib.util, sys
+import dataclasses, importlib.resources, importlib.util, sys
 import numpy as np
 import keras, keras_resnet
 from keras_resnet.arrays import fit_arrays
@@ -30,6 +30,9 @@ for name in ("tensorflow", "pipelines", "keras_tuner", "tensorboard", "torch"):
     assert importlib.util.find_spec(name) is None, name
 assert keras.backend.backend() == "jax"
 assert keras_resnet.__file__.startswith(sys.prefix), keras_resnet.__file__
+
+# Type checkers read the hints of packages that say they have them.
+assert importlib.resources.files("keras_resnet").joinpath("py.typed").is_file()
 
 def same(model, other):
     return all(map(np.array_equal, model.get_weights(), other.get_weights()))
@@ -125,6 +128,10 @@ def test_library_alone_trains_on_jax(light, tmp_path):
         text=True,
     )
     assert result.returncode == 0, result.stderr
+
+
+def test_complete_distribution_has_its_type_hints(distribution):
+    assert "py.typed" in distribution["package_data"]["keras_resnet"]
 
 
 def test_keras_resnet_runs_ours_where_another_pipelines_is(distribution, tmp_path):

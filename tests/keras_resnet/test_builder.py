@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import re
 import sys
 
 import keras
@@ -255,6 +256,18 @@ def test_channels_first_shapes(name, channels_first):
     pooled = keras_resnet.build(spec, input_shape=(3, 64, 96))
     assert [w.shape for w in pooled.weights] == [w.shape for w in model.weights]
     assert keras_resnet.build(spec).input_shape[1] == 3
+
+
+@pytest.mark.parametrize("shape", [(3, 224, 224), (1, 28, 28), (3, None, None)])
+def test_channels_on_the_other_side_are_told(shape):
+    right = re.escape(str((*shape[1:], shape[0])))
+    with pytest.raises(ValueError, match=f"channels come first: give {right}, or"):
+        keras_resnet.build(tiny("resnet20"), input_shape=shape)
+
+
+def test_channels_last_are_told(channels_first):
+    with pytest.raises(ValueError, match=r"come last: give \(3, 64, 96\), or .*_last'"):
+        keras_resnet.build(tiny("resnet20"), input_shape=(64, 96, 3))
 
 
 def test_settings_leave_the_specs_biases():

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import math
+import pydoc
 
 import keras
 import pytest
@@ -293,7 +294,20 @@ def test_names_like_no_other_are_answered_by_the_list():
 
 
 def test_unknown_overrides_are_type_errors():
-    with pytest.raises(TypeError, match="cardinalty"):
+    with pytest.raises(TypeError, match="`cardinalty`: did you mean `cardinality`"):
         keras_resnet.create("resnet20", cardinalty=32)
+    with pytest.raises(TypeError, match="`clases`: did you mean `classes`"):
+        keras_resnet.ResNet20(clases=5)
     with pytest.raises(ValueError, match="`cardinality=32` means nothing to"):
         keras_resnet.create("resnet20", cardinality=32)
+
+
+def test_help_and_dir_show_what_is_for_users():
+    text = pydoc.render_doc(keras_resnet, renderer=pydoc.plaintext)
+    functions = text[text.index("\nFUNCTIONS") : text.index("\nDATA")]
+    for name in ("ResNet50", "create", "build", "load_weights", "list_models"):
+        assert f"    {name}(" in functions
+    assert {"ResNet50", "Settings", "NETWORKS", "blocks"} <= set(dir(keras_resnet))
+    assert not {"builder", "conv", "networks", "spec"} & set(dir(keras_resnet))
+    for name in dir(keras_resnet):
+        assert getattr(keras_resnet, name) is not None

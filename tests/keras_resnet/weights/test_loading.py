@@ -240,6 +240,16 @@ def test_unknown_source(recorded, model, source, near):
     assert recorded == {}
 
 
+def test_offline_tells_of_random_weights(monkeypatch):
+    def fetch(source, checksum=None):
+        raise ValueError(f"Cannot fetch {source!r}.")
+
+    monkeypatch.setattr(download, "fetch", fetch)
+    sentence = r"Cannot fetch .*\. `weights=None` builds 'resnet50' with random weights"
+    with pytest.raises(ValueError, match=sentence):
+        keras_resnet.ResNet50()
+
+
 def test_config_of_timm(recorded, model, tmp_path):
     # As timm/resnet18d.ra4_e3600_r224_in1k has it.
     config = {
