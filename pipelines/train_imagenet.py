@@ -72,9 +72,7 @@ def main(arguments: list[str]) -> None:
         weights=config.weights,
         max_bad_share=config.max_bad_share,
         strategy=strategy,
-        data_service=run_flags.DATA_SERVICE.value,
         options=options,
-        allow_changed=run_flags.ALLOW_CHANGED.value,
         watch=watch,
         console=console,
     )

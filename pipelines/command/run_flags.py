@@ -134,7 +134,7 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
 
 
 def loop_options() -> "LoopOptions":
-    """Returns how the flags ask to keep a run.
+    """Returns how the flags ask to feed and keep a run.
 
     Raises:
         UserError: If `--checkpoint_every` is no time.
@@ -148,6 +148,8 @@ def loop_options() -> "LoopOptions":
             keep_best=KEEP_BEST.value,
             on_nan=ON_NAN.value,
             export=EXPORT.value,
+            allow_changed=ALLOW_CHANGED.value,
+            data_service=DATA_SERVICE.value,
         )
     except ValueError as error:
         raise UserError(f"--checkpoint_every: {error}") from error

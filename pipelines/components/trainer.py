@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,23 @@ from rich.console import Console
 
 import keras_resnet
 from keras_resnet.training import Recipe
-from keras_resnet.training.freezing import freeze
-from keras_resnet.training.optimizers import make_optimizer
-from keras_resnet.training.schedules import Plateau
 from pipelines.data.examples import Examples
-from pipelines.data.input_pipeline import evaluation_batches, steps_per_epoch
+from pipelines.data.input_pipeline import steps_per_epoch
 from pipelines.data.preprocessing import Preprocessing
-from pipelines.data.reading import Worker
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
 from pipelines.runs.differences import check_settings, flat
-from pipelines.training.checkpoints import Checkpoint, Checkpoints
-from pipelines.training.feed import distributed, filled, training_feed
+from pipelines.training.checkpoints import Checkpoints
+from pipelines.training.feed import Feed, HeldOut, training_feed
 from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.loop import Loop, LoopOptions
 from pipelines.training.model import TrainedModel
-from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.progress import Progress
-from pipelines.training.step import EvaluationStep, TrainingStep
+from pipelines.training.replicas import check_batch, make_steps, parts
+from pipelines.training.step import TrainingStep
 from pipelines.training.strategies import Cluster, agree, barrier, lost_workers
 from pipelines.training.watching import WatchOptions, close, make_callbacks
-from pipelines.training.watching.memory import advice
+from pipelines.training.watching.memory import advised
 from pipelines.training.watching.sample import EvaluationSample
 from pipelines.training.watching.stall import StallWatch
 
@@ -47,9 +42,7 @@ def trainer(
     weights: str = "",
     max_bad_share: float = 0.01,
     strategy: tf.distribute.Strategy | None = None,
-    data_service: str = "",
     options: LoopOptions | None = None,
-    allow_changed: Collection[str] = (),
     watch: WatchOptions | None = None,
     console: Console | None = None,
 ) -> TrainedModel:
@@ -71,10 +64,7 @@ def trainer(
         max_bad_share: Greatest share of damaged records that may be left out; they are
             listed in `damaged_records.txt`.
         strategy: Where steps run. Defaults to the one device.
-        data_service: Address of a tf.data service, see `training_batches`.
-        options: How the run is kept. Defaults to `LoopOptions()`.
-        allow_changed: Settings in which a run that is gone on with may differ from what
-            it was begun with, see `pipelines.runs.differences`.
+        options: How the run is fed and kept. Defaults to `LoopOptions()`.
         watch: What to watch meanwhile. Defaults to `WatchOptions()`.
         console: Where to say what happens. Defaults to standard output.
 
@@ -90,86 +80,68 @@ def trainer(
     if TrainedModel.is_in(directory):
         return TrainedModel.load(directory)
     strategy = strategy or tf.distribute.get_strategy()
-    console = console or Console()
     options = options or LoopOptions()
     watch = watch or WatchOptions()
+    console = console or Console()
     cluster = Cluster.of(strategy)
-    worker = Worker(cluster.index, cluster.count)
-    steps = steps_per_epoch(examples, recipe.batch_size, worker)
-    _check(recipe, strategy, weights)
-    preprocessing = Preprocessing.of(recipe, network)
-    network = dataclasses.replace(network, classes=len(examples.classes))
+
+    steps = steps_per_epoch(examples, recipe.batch_size, cluster.count)
+    check_batch(recipe, strategy)
+    _check_weights(recipe, weights)
+    result = TrainedModel(
+        directory=directory,
+        network=dataclasses.replace(network, classes=len(examples.classes)),
+        preprocessing=Preprocessing.of(recipe, network),
+        classes=examples.classes,
+    )
+    settings = _settings(examples, result, recipe, seed, max_bad_share, strategy)
     checkpoints = Checkpoints(
         directory / "checkpoints",
         keep_last=options.keep_last,
         keep_best=max(options.keep_best, int(options.export == "best")),
     )
 
-    keras.utils.set_random_seed(seed)
-    size = preprocessing.size
-    model = keras_resnet.build(network, input_shape=(size, size, 3))
-    if weights and not checkpoints.paths() and not load_initial_weights(model, weights):
-        console.print(f"new classifier for {network.classes} classes")
-    sizes = recipe.train_sizes(size)
+    model = _initial_model(
+        result, seed, "" if checkpoints.paths() else weights, console
+    )
     with lost_workers(strategy):
-        training_step, evaluated = _on_replicas(
-            model, network, recipe, preprocessing, sizes, steps, strategy, options
+        training_step, evaluation_step = make_steps(
+            model,
+            recipe,
+            result.preprocessing,
+            steps,
+            strategy,
+            halts=options.on_nan != "skip",
         )
-    progress = Progress()
-    variables = training_step.variables()
-    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
-    settings = _settings(examples, network, recipe, seed, max_bad_share, strategy)
-    if checkpoint := checkpoints.newest(shapes, console):
-        progress = _go_on(checkpoint, settings, allow_changed, steps, console)
-        _assign(variables, checkpoint)
-        if checkpoint.notes["steps_per_epoch"] != steps:
-            # The schedule counts steps, of which an epoch has another number now.
-            position = progress.epoch * steps + progress.step
-            training_step.optimizer.iterations.assign(position)
-        schedule = training_step.optimizer.schedule
-        if isinstance(schedule, Plateau) and progress.schedule:
-            schedule.restore(progress.schedule)
+        progress = _resume(
+            training_step, checkpoints, settings, steps, options, console
+        )
+        agree(strategy, progress.position(steps), "the step to go on from")
 
-    with lost_workers(strategy):
-        position = progress.epoch * steps + progress.step
-        agree(strategy, position, "the step to go on from")
     directory.mkdir(parents=True, exist_ok=True)
-    damage_log = directory / "damaged_records.txt"
     feed = training_feed(
         examples,
         recipe,
-        preprocessing,
+        result.preprocessing,
         strategy,
         seed,
         max_bad_share=max_bad_share,
-        damage_log=damage_log,
-        service=data_service,
+        damage_log=directory / "damaged_records.txt",
+        service=options.data_service,
     )
-    local_batch = recipe.batch_size // cluster.count
-    validation = evaluation_batches(
-        examples,
-        "validation",
-        preprocessing,
-        local_batch,
-        worker=worker,
-        max_bad_share=max_bad_share,
+    held_out = HeldOut.of(
+        examples, recipe, result.preprocessing, strategy, max_bad_share=max_bad_share
     )
-    held_out = filled(validation.dataset, local_batch)
     callbacks = []
     if cluster.is_chief:
-        sample = None
-        if watch.tensorboard:
-            with validation.damage.told():
-                sample = EvaluationSample.of(
-                    validation.dataset, examples.classes, steps * recipe.batch_size
-                )
-        parts = strategy.num_replicas_in_sync * recipe.accumulate
         callbacks = make_callbacks(
             directory,
             console,
             options=watch,
-            images_at_once=recipe.batch_size // parts,
-            sample=sample,
+            images_at_once=recipe.batch_size // parts(recipe, strategy),
+            sample=_sample(held_out, examples, steps, recipe)
+            if watch.tensorboard
+            else None,
             schedule=training_step.optimizer.schedule,
             parameters=settings,
         )
@@ -178,11 +150,9 @@ def trainer(
         recipe=recipe,
         steps_per_epoch=steps,
         training_step=training_step,
-        evaluation_step=EvaluationStep(
-            strategy, evaluated, network.classes, flip=recipe.test_flip
-        ),
+        evaluation_step=evaluation_step,
         feed=feed,
-        held_out=lambda: distributed(strategy, recipe, held_out),
+        held_out=held_out,
         progress=progress,
         checkpoints=checkpoints,
         settings=settings,
@@ -193,31 +163,18 @@ def trainer(
         console=console,
     )
     try:
-        with lost_workers(strategy), validation.damage.told():
+        with advised(recipe, strategy.num_replicas_in_sync), lost_workers(strategy):
             loop.run()
-    except (tf.errors.OpError, MemoryError) as error:
-        replicas, parts = strategy.num_replicas_in_sync, recipe.accumulate
-        problem = advice(error, recipe.batch_size, replicas=replicas, accumulate=parts)
-        if problem is None:
-            raise
-        raise UserError(problem) from error
     finally:
         close(callbacks)
-    if damaged := feed.damaged():
-        console.print(
-            f"left out {len(damaged)} damaged records: {damage_log}", style="yellow"
-        )
+    _tell_damage(feed, console)
 
-    result = TrainedModel(
-        directory=directory,
-        network=network,
-        preprocessing=preprocessing,
-        classes=examples.classes,
-    )
     if cluster.is_chief:
-        if options.export == "best" and (best := checkpoints.best(shapes, console)):
-            _assign(variables, best)
-        model.set_weights(evaluated.get_weights())
+        if options.export == "best" and (
+            best := checkpoints.best(training_step.shapes(), console)
+        ):
+            training_step.restore(best.arrays)
+        model.set_weights(evaluation_step.network.get_weights())
         plot_curves(directory / "history.csv", directory / "curves.png")
         result.save(model)
     with lost_workers(strategy):
@@ -225,14 +182,8 @@ def trainer(
     return result
 
 
-def _check(recipe: Recipe, strategy: tf.distribute.Strategy, weights: str) -> None:
-    parts = strategy.num_replicas_in_sync * recipe.accumulate
-    if recipe.batch_size % parts:
-        raise UserError(
-            f"a batch of {recipe.batch_size} cannot be shared equally by "
-            f"{strategy.num_replicas_in_sync} replicas with {recipe.accumulate} parts "
-            f"each; give --set=batch_size=N with a multiple of {parts}"
-        )
+def _check_weights(recipe: Recipe, weights: str) -> None:
+    """Refuses to keep as they are what would be random."""
     keeps = [f"the layers of {stage}" for stage in recipe.frozen_stages]
     if recipe.batch_norm == "frozen":
         keeps.append("the statistics of batch norms")
@@ -244,49 +195,9 @@ def _check(recipe: Recipe, strategy: tf.distribute.Strategy, weights: str) -> No
         )
 
 
-def _on_replicas(
-    model: keras.Model,
-    network: keras_resnet.ResNetSpec,
-    recipe: Recipe,
-    preprocessing: Preprocessing,
-    sizes: tuple[int, ...],
-    steps: int,
-    strategy: tf.distribute.Strategy,
-    options: LoopOptions,
-) -> tuple[TrainingStep, keras.Model]:
-    """Returns what trains a copy of a model, and the copy that is evaluated."""
-    if set(sizes) != {preprocessing.size}:
-        flexible = keras_resnet.build(network, input_shape=(None, None, 3))
-        flexible.set_weights(model.get_weights())
-        model = flexible
-
-    def copy() -> keras.Model:
-        copied = for_training(model, recipe)
-        freeze(copied, recipe)
-        return takes_pixels(copied, preprocessing)
-
-    try:
-        with strategy.scope():
-            trained = copy()
-            averaged = copy() if recipe.ema else None
-            optimizer = make_optimizer(recipe, steps)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    training_step = TrainingStep(
-        strategy,
-        trained,
-        optimizer,
-        recipe,
-        network.classes,
-        averaged=averaged,
-        halts=options.on_nan != "skip",
-    )
-    return training_step, averaged or trained
-
-
 def _settings(
     examples: Examples,
-    network: keras_resnet.ResNetSpec,
+    result: TrainedModel,
     recipe: Recipe,
     seed: int,
     max_bad_share: float,
@@ -295,7 +206,7 @@ def _settings(
     """Returns what the weights at the end depend on, as JSON has it."""
     values = {
         "data": examples.made_from,
-        "network": dataclasses.asdict(network),
+        "network": dataclasses.asdict(result.network),
         "recipe": dataclasses.asdict(recipe),
         "seed": seed,
         "max_bad_share": max_bad_share,
@@ -306,22 +217,34 @@ def _settings(
     return json.loads(json.dumps(flat(values)))
 
 
-def _go_on(
-    checkpoint: Checkpoint,
+def _initial_model(
+    result: TrainedModel, seed: int, weights: str, console: Console
+) -> keras.Model:
+    """Returns the network as the first step finds it."""
+    keras.utils.set_random_seed(seed)
+    size = result.preprocessing.size
+    model = keras_resnet.build(result.network, input_shape=(size, size, 3))
+    if weights and not load_initial_weights(model, weights):
+        console.print(f"new classifier for {result.network.classes} classes")
+    return model
+
+
+def _resume(
+    training_step: TrainingStep,
+    checkpoints: Checkpoints,
     settings: dict[str, Any],
-    allow_changed: Collection[str],
     steps: int,
+    options: LoopOptions,
     console: Console,
 ) -> Progress:
     """Returns where the run is, after a look at what has changed since."""
-    different = check_settings(
-        checkpoint.notes["settings"], settings, allow_changed, console
+    checkpoint = checkpoints.newest(training_step.shapes(), console)
+    if checkpoint is None:
+        return Progress()
+    check_settings(
+        checkpoint.notes["settings"], settings, options.allow_changed, console
     )
-    progress = Progress.from_json(checkpoint.notes["progress"])
-    if different and progress.step:
-        # The same share of the epoch, whatever its number of steps.
-        share = progress.step / checkpoint.notes["steps_per_epoch"]
-        progress.step = round(share * steps)
+    progress = Progress.resumed(checkpoint.notes, steps)
     progress.note(f"went on from {checkpoint.path.name}")
     console.print(
         f"going on in epoch {progress.epoch + 1} after step {progress.step} of {steps}"
@@ -329,9 +252,25 @@ def _go_on(
         else f"going on after epoch {progress.epoch}",
         highlight=False,
     )
+    training_step.restore(checkpoint.arrays, schedule=progress.schedule)
+    if checkpoint.notes["steps_per_epoch"] != steps:
+        # The schedule counts steps, of which an epoch has another number now.
+        training_step.optimizer.iterations.assign(progress.position(steps))
     return progress
 
 
-def _assign(variables: dict[str, Any], checkpoint: Checkpoint) -> None:
-    for name, variable in variables.items():
-        variable.assign(checkpoint.arrays[name])
+def _sample(
+    held_out: HeldOut, examples: Examples, steps: int, recipe: Recipe
+) -> EvaluationSample | None:
+    with held_out.damage.told():
+        return EvaluationSample.of(
+            held_out.batches, examples.classes, steps * recipe.batch_size
+        )
+
+
+def _tell_damage(feed: Feed, console: Console) -> None:
+    if damaged := feed.damaged():
+        console.print(
+            f"left out {len(damaged)} damaged records: {feed.damage_log}",
+            style="yellow",
+        )

@@ -40,31 +40,27 @@ class Batches:
     damage: Damage
 
 
-def steps_per_epoch(examples: Examples, batch_size: int, worker: Worker = ALONE) -> int:
+def steps_per_epoch(examples: Examples, batch_size: int, workers: int = 1) -> int:
     """Returns how many whole batches the training images make.
 
     Args:
         examples: The examples.
         batch_size: Images per step over all workers and replicas.
-        worker: One of the workers; all of them get the same answer.
+        workers: How many processes share each batch.
 
     Raises:
         UserError: If they do not fill one, or the workers cannot share one equally.
     """
-    if batch_size % worker.count:
+    if batch_size % workers:
         raise UserError(
-            f"a batch of {batch_size} cannot be shared equally by {worker.count} "
+            f"a batch of {batch_size} cannot be shared equally by {workers} "
             "workers; give --set=batch_size=N with a multiple of that"
         )
-    fewest = min(
-        Blocks.of(examples, "train", dataclasses.replace(worker, index=index)).records
-        for index in range(worker.count)
-    )
-    shared = worker.count if worker.share == "blocks" else 1
-    steps = fewest // (batch_size // shared)
+    images = Blocks.of(examples, "train").records
+    steps = images // batch_size
     if not steps:
         raise UserError(
-            f"{examples.counts['train']} training images do not fill one batch of "
+            f"{images} training images do not fill one batch of "
             f"{batch_size}; give a smaller --set=batch_size=N or more images"
         )
     return steps
@@ -90,7 +86,7 @@ def training_batches(
     """Gives the shuffled, augmented batches of several epochs, one after the other.
 
     Batch `k` of epoch `e` is a function of `seed`, `e` and `k`: of no earlier batch,
-    and of no number of threads, replicas or workers (but see `Worker.share`). A view
+    and of no number of threads, replicas or workers. A view
     is a function of `seed`, the epoch and the record. What comes before the first batch
     is not read. The images that do not fill a batch are left out of that epoch.
 
@@ -126,9 +122,9 @@ def training_batches(
     ... )
     >>> images, labels = next(iter(batches.dataset))
     """
-    steps = steps_per_epoch(examples, batch_size, worker)
+    steps = steps_per_epoch(examples, batch_size, worker.count)
     local_size = batch_size // worker.count
-    blocks = Blocks.of(examples, "train", worker)
+    blocks = Blocks.of(examples, "train")
     damage = Damage("train", blocks, max_bad_share, damage_log, replaces=True)
     order = _Order(blocks, seed, augmentation.repeats, local_size, worker)
 
@@ -208,17 +204,15 @@ def evaluation_batches(
         Batches of uint8 images `(batch, size, size, 3)`, RGB, and int64 labels
         `(batch,)`.
     """
-    blocks = Blocks.of(examples, split, worker)
+    blocks = Blocks.of(examples, split)
     damage = Damage(split, blocks, max_bad_share, damage_log)
-
-    in_turn = worker.count if worker.share == "elements" else 1
 
     def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         window = read_window(blocks, tf.constant(blocks.table), number)
         # No other image may be counted in the place of an unreadable one.
         own = window.wanted == window.delivered
         serialized = tf.where(own, tf.gather(window.serialized, window.place), "")
-        mine = window.wanted % in_turn == worker.index % in_turn
+        mine = window.wanted % worker.count == worker.index
         wanted = tf.boolean_mask(window.wanted, mine)
         no_seeds = tf.zeros([tf.size(wanted), 2], tf.int64)
         return wanted, wanted, no_seeds, tf.boolean_mask(serialized, mine)
@@ -246,7 +240,7 @@ def evaluation_batches(
     chunks = windows.prefetch(1).rebatch(_chunk_size(examples, batch_size))
     images = decoded(chunks, view, damage, replace=False)
     dataset = images.rebatch(batch_size).map(without_blanks)
-    own_records = len(range(worker.index % in_turn, blocks.records, in_turn))
+    own_records = len(range(worker.index, blocks.records, worker.count))
     # Keras ends a validation without complaint by the cardinality.
     cardinality = tf.data.experimental.assert_cardinality(-(-own_records // batch_size))
     return Batches(dataset.apply(cardinality).prefetch(_BATCHES_AHEAD), damage)
@@ -268,8 +262,7 @@ class _Order:
     def windows(self, epoch: tf.Tensor, first_step: tf.Tensor) -> tf.data.Dataset:
         """Gives the windows of an epoch from a step on."""
         table = shuffled_blocks(self.blocks, self.seed, epoch)
-        shared = 1 if self.worker.share == "blocks" else self.worker.count
-        begin = first_step * self.local_size * shared
+        begin = first_step * self.local_size * self.worker.count
         starts = window_starts(self.blocks, table) * self.repeats
         first = tf.searchsorted(starts, begin[None], side="right")[0] - 1
         numbers = tf.data.Dataset.range(tf.cast(first, tf.int64), self.blocks.windows)
@@ -298,8 +291,7 @@ class _Order:
         view = tf.range(tf.size(window.wanted, tf.int64) * self.repeats)
         position = window.position * self.repeats + view
         used = position >= begin
-        if self.worker.share == "elements":
-            used &= position // self.local_size % self.worker.count == self.worker.index
+        used &= position // self.local_size % self.worker.count == self.worker.index
         view = tf.boolean_mask(view, used)
         record = view // self.repeats
         delivered = tf.gather(window.delivered, record)

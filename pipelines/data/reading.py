@@ -26,16 +26,15 @@ _BLOCKS_READ_AT_ONCE = 8
 class Worker:
     """One of several processes that share the records.
 
+    Each takes its part of every global batch, so that batches do not depend on the
+    number of workers, and reads all records for it.
+
     Args:
         index: Which one, from 0.
         count: How many there are.
-        share: `"elements"`: the worker takes its part of every global batch, so that
-            batches do not depend on the number of workers, and reads all records for
-            it. `"blocks"`: it reads its own blocks only, and the images of a global
-            batch depend on the number of workers.
 
     Raises:
-        ValueError: If there is no such worker or way of sharing.
+        ValueError: If there is no such worker.
 
     Example:
 
@@ -44,15 +43,10 @@ class Worker:
 
     index: int = 0
     count: int = 1
-    share: str = "elements"
 
     def __post_init__(self) -> None:
         if not 0 <= self.index < self.count:
             raise ValueError(f"worker {self.index} is not one of {self.count}")
-        if self.share not in ("elements", "blocks"):
-            raise ValueError(
-                f"workers share 'elements' or 'blocks', not {self.share!r}"
-            )
 
 
 ALONE = Worker()
@@ -61,7 +55,7 @@ ALONE = Worker()
 
 @dataclasses.dataclass(frozen=True)
 class Blocks:
-    """The blocks of a split that a worker reads.
+    """The blocks of a split.
 
     Args:
         files: The shards' paths.
@@ -82,16 +76,14 @@ class Blocks:
     first_records: np.ndarray
 
     @classmethod
-    def of(cls, examples: Examples, split: str, worker: Worker = ALONE) -> "Blocks":
-        """Returns the blocks of `split` that `worker` reads."""
+    def of(cls, examples: Examples, split: str) -> "Blocks":
+        """Returns the blocks of `split`."""
         blocks = examples.blocks(split)
         counts = blocks[:, 2]
         table = np.column_stack([blocks, np.cumsum(counts) - counts])
         _, firsts = np.unique(table[:, 0], return_index=True)
         first_records = table[firsts, 3]
         bytes_per_block = examples.mean_bytes * counts.mean()
-        if worker.share == "blocks":
-            table = table[worker.index :: worker.count]
         return cls(
             files=tuple(examples.files(split)),
             table=table,

@@ -15,20 +15,23 @@ from keras_resnet.training import Recipe
 from pipelines.data.augmentation import compose
 from pipelines.data.damage import Damage
 from pipelines.data.examples import Examples
-from pipelines.data.input_pipeline import Batches, training_batches
+from pipelines.data.input_pipeline import (
+    Batches,
+    evaluation_batches,
+    training_batches,
+)
 from pipelines.data.preprocessing import Preprocessing
-from pipelines.data.reading import Worker
 from pipelines.training.strategies import Cluster
 
 
 def distributed(
-    strategy: tf.distribute.Strategy, recipe: Recipe, dataset: tf.data.Dataset
+    strategy: tf.distribute.Strategy, batch_size: int, dataset: tf.data.Dataset
 ) -> Iterator[Any]:
     """Splits this worker's batches over its replicas, in the order of the images.
 
     Args:
         strategy: Where steps run.
-        recipe: Says how large the batch of all workers is.
+        batch_size: Images of all workers' batches together.
         dataset: Gives the worker's batches, and knows their number.
 
     Returns:
@@ -37,7 +40,7 @@ def distributed(
     count = int(dataset.cardinality())
     if strategy.num_replicas_in_sync == Cluster.of(strategy).count:
         return iter(dataset)
-    replica_batch = recipe.batch_size // strategy.num_replicas_in_sync
+    replica_batch = batch_size // strategy.num_replicas_in_sync
     # Of a data set with an end, several workers would ask each other at every batch
     # whether it has come.
     endless = dataset.rebatch(replica_batch, drop_remainder=True).repeat()
@@ -79,6 +82,7 @@ class Feed:
         place: Takes a data set and gives an iterator.
         sizes: Height and width in pixels of each epoch's images; epochs of one size
             are made by one pipeline, so that the next one is begun in advance.
+        damage_log: Where damaged records are named.
 
     Example:
 
@@ -91,7 +95,9 @@ class Feed:
         make: Callable[[range, int], Batches],
         place: Callable[[tf.data.Dataset], Iterator[Any]],
         sizes: tuple[int, ...],
+        damage_log: Path,
     ) -> None:
+        self.damage_log = damage_log
         self._make = make
         self._place = place
         self._sizes = sizes
@@ -149,7 +155,7 @@ def training_feed(
         damage_log: See `training_batches`.
         service: See `training_batches`.
     """
-    cluster = Cluster.of(strategy)
+    worker = Cluster.of(strategy).worker
     sizes = recipe.train_sizes(preprocessing.size)
     augmentation = compose(recipe.augmentation)
 
@@ -164,10 +170,63 @@ def training_feed(
             epochs,
             seed,
             first_step=first_step,
-            worker=Worker(cluster.index, cluster.count),
+            worker=worker,
             max_bad_share=max_bad_share,
             damage_log=damage_log,
             service=service,
         )
 
-    return Feed(make, functools.partial(distributed, strategy, recipe), sizes)
+    place = functools.partial(distributed, strategy, recipe.batch_size)
+    return Feed(make, place, sizes, damage_log)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """This worker's validation images, once in every iteration.
+
+    Gives `(images, labels, counted)`, see `filled`, that `strategy.run` takes.
+
+    Args:
+        batches: Gives images and labels.
+        damage: The damaged records that have been met.
+        place: Takes a data set and gives an iterator.
+        batch_size: Images of this worker's batches.
+
+    Example:
+
+    >>> for images, labels, counted in held_out:
+    ...     evaluation_step(images, labels, counted)
+    """
+
+    batches: tf.data.Dataset
+    damage: Damage
+    place: Callable[[tf.data.Dataset], Iterator[Any]]
+    batch_size: int
+
+    @classmethod
+    def of(
+        cls,
+        examples: Examples,
+        recipe: Recipe,
+        preprocessing: Preprocessing,
+        strategy: tf.distribute.Strategy,
+        *,
+        max_bad_share: float,
+    ) -> "HeldOut":
+        """Returns those of the split `"validation"`, see `training_feed`."""
+        cluster = Cluster.of(strategy)
+        batch_size = recipe.batch_size // cluster.count
+        batches = evaluation_batches(
+            examples,
+            "validation",
+            preprocessing,
+            batch_size,
+            worker=cluster.worker,
+            max_bad_share=max_bad_share,
+        )
+        place = functools.partial(distributed, strategy, recipe.batch_size)
+        return cls(batches.dataset, batches.damage, place, batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.damage.told():
+            yield from self.place(filled(self.batches, self.batch_size))

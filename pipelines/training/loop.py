@@ -9,7 +9,7 @@ workers (docs/scaling.md).
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ _EVERY = re.compile(r"(\d+(?:\.\d+)?) (minute|epoch|step)s?")
 
 @dataclasses.dataclass(frozen=True)
 class LoopOptions:
-    """How a run is kept, which does not change what comes of it.
+    """How a run is fed and kept, which does not change what comes of it.
 
     Args:
         checkpoint_every: A span such as `"1 epoch"` or `"500 steps"`, or
@@ -55,6 +55,10 @@ class LoopOptions:
             checkpoint and go on with the images that follow.
         export: Whether the model is made of the `"last"` weights or of the `"best"`,
             those of the checkpoint with the highest validation top-1.
+        allow_changed: Settings in which a run that is gone on with may differ from what
+            it was begun with, see `pipelines.runs.differences`.
+        data_service: Address of a tf.data service, see `training_batches`, whose
+            batches come in no fixed order; empty for none.
     """
 
     checkpoint_every: str = "10 minutes"
@@ -62,6 +66,8 @@ class LoopOptions:
     keep_best: int = 1
     on_nan: str = "stop"
     export: str = "last"
+    allow_changed: Collection[str] = ()
+    data_service: str = ""
 
     def __post_init__(self) -> None:
         self.is_checkpoint_due(steps=1, steps_per_epoch=1, seconds=0.0)
@@ -103,7 +109,7 @@ class Loop:
         evaluation_step: Measures the same one, or its moving average.
         feed: The training batches.
         held_out: Gives `(images, labels, counted)` of this worker's part of the
-            validation images.
+            validation images in every iteration.
         progress: Where the run is; it is kept up to date.
         checkpoints: Where to keep it.
         settings: What the exactness of a resumption depends on, for the checkpoints.
@@ -124,7 +130,7 @@ class Loop:
     training_step: TrainingStep
     evaluation_step: EvaluationStep
     feed: Feed
-    held_out: Callable[[], Iterable[Any]]
+    held_out: Iterable[Any]
     progress: Progress
     checkpoints: Checkpoints
     settings: dict[str, Any]
@@ -224,7 +230,7 @@ class Loop:
         told.on_test_begin()
         self.watch.waiting_for = "the validation"
         sums = np.zeros(4)
-        for number, batch in enumerate(self.held_out()):
+        for number, batch in enumerate(self.held_out):
             sums += self.evaluation_step(*batch).numpy()
             told.on_test_batch_end(number)
             self.watch.beat(f"batch {number + 1} of the validation")
@@ -336,16 +342,13 @@ class Loop:
 
     def _roll_back(self) -> None:
         """Takes the weights of the last checkpoint, and the schedule of this step."""
-        variables = self.training_step.variables()
-        shapes = {name: tuple(v.shape) for name, v in variables.items()}
-        checkpoint = self.checkpoints.newest(shapes, self.console)
+        step = self.training_step
+        checkpoint = self.checkpoints.newest(step.shapes(), self.console)
         assert checkpoint is not None  # There is one from the beginning.
         number = int(checkpoint.path.stem.split("-")[1])
         agree(self.strategy, number, "the checkpoint to go back to")
-        for name, variable in variables.items():
-            variable.assign(checkpoint.arrays[name])
-        steps = self.progress.epoch * self.steps_per_epoch + self.progress.step
-        self.training_step.optimizer.iterations.assign(steps)
+        step.restore(checkpoint.arrays)
+        step.optimizer.iterations.assign(self.progress.position(self.steps_per_epoch))
 
 
 def _validation_logs(measured: Measured) -> dict[str, float]:

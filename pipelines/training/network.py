@@ -15,12 +15,15 @@ PRECISIONS = {
 """Keras' dtype policies by `Recipe.precision`; weights are float32 in all of them."""
 
 
-def for_training(model: keras.Model, recipe: Recipe) -> keras.Model:
+def for_training(
+    model: keras.Model, recipe: Recipe, *, any_size: bool = False
+) -> keras.Model:
     """Returns a copy of a classifier that trains as a recipe says.
 
     Args:
         model: A functional model in channels-last format that ends in its classifier.
         recipe: Decides the batch norms and the precision.
+        any_size: Whether the copy takes images of any size.
 
     Returns:
         A new model with the same layers' names, weights' shapes and weights' values,
@@ -38,7 +41,10 @@ def for_training(model: keras.Model, recipe: Recipe) -> keras.Model:
             return STATISTICS[recipe.batch_norm](config)
         return type(layer).from_config(config)
 
-    trained = keras.models.clone_model(model, clone_function=copy)
+    sides = (None, None) if any_size else model.input_shape[1:3]
+    trained = keras.models.clone_model(
+        model, input_tensors=keras.Input((*sides, 3)), clone_function=copy
+    )
     trained.set_weights(model.get_weights())
     return trained
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ class Progress:
     def from_json(cls, values: dict[str, Any]) -> "Progress":
         """Returns what `to_json` gave `values` for."""
         return cls(**{**values, "measured": Measured(**values["measured"])})
+
+    @classmethod
+    def resumed(cls, notes: Mapping[str, Any], steps_per_epoch: int) -> "Progress":
+        """Returns where a run goes on from a checkpoint.
+
+        Args:
+            notes: The checkpoint's, with `"progress"` and `"steps_per_epoch"`.
+            steps_per_epoch: Those of an epoch now. If there were others, the run goes
+                on after the same share of the epoch.
+        """
+        progress = cls.from_json(notes["progress"])
+        share = progress.step / notes["steps_per_epoch"]
+        progress.step = round(share * steps_per_epoch)
+        return progress
+
+    def position(self, steps_per_epoch: int) -> int:
+        """Returns the number of finished steps of the run."""
+        return self.epoch * steps_per_epoch + self.step
 
     def note(self, event: str) -> None:
         """Adds an event at the present step."""

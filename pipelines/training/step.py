@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from keras_resnet.training import Recipe
 from keras_resnet.training.losses import make_loss, top_k
+from keras_resnet.training.schedules import Plateau
 
 SUM, MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
 
@@ -174,6 +176,19 @@ class TrainingStep:
             for group, variables in groups.items()
             for index, variable in enumerate(variables)
         }
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shapes of `variables`."""
+        return {name: tuple(v.shape) for name, v in self.variables().items()}
+
+    def restore(
+        self, values: Mapping[str, Any], schedule: Mapping[str, Any] | None = None
+    ) -> None:
+        """Goes on from the values of `variables`, and the state of a `Plateau`."""
+        for name, variable in self.variables().items():
+            variable.assign(values[name])
+        if isinstance(self.optimizer.schedule, Plateau) and schedule:
+            self.optimizer.schedule.restore(schedule)
 
     @tf.function(reduce_retracing=True, autograph=False)
     def _run(self, images: Any, labels: Any, stop: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -360,7 +375,7 @@ class EvaluationStep:
         flip: bool = False,
     ) -> None:
         self._strategy = strategy
-        self._network = network
+        self.network = network
         self._top5 = functools.partial(top_k, k=min(5, classes))
         self._flip = flip
 
@@ -386,7 +401,7 @@ class EvaluationStep:
     ) -> tf.Tensor:
         views = [images, images[:, :, ::-1]] if self._flip else [images]
         logarithms = [
-            tf.nn.log_softmax(tf.cast(self._network(view, training=False), tf.float32))
+            tf.nn.log_softmax(tf.cast(self.network(view, training=False), tf.float32))
             for view in views
         ]
         scores = tf.reduce_logsumexp(tf.stack(logarithms), axis=0) - math.log(

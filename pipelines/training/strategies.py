@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.data.reading import Worker
 from pipelines.errors import UserError, unknown
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -114,6 +115,11 @@ class Cluster:
     def count(self) -> int:
         """How many workers there are, 1 for a process that trains alone."""
         return max(len(self.addresses), 1)
+
+    @property
+    def worker(self) -> Worker:
+        """This worker, as readers of the records know it."""
+        return Worker(self.index, self.count)
 
     @property
     def is_chief(self) -> bool:

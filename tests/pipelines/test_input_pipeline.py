@@ -163,18 +163,6 @@ def test_workers_that_share_elements_share_the_same_batches(shards, epochs, work
     assert equal(joined, epochs[: shards.counts["train"] // BATCH])
 
 
-def test_workers_that_share_blocks_read_each_record_once(shards):
-    parts = [views(shards, worker=Worker(i, 2, "blocks")) for i in range(2)]
-    assert len(parts[0]) == len(parts[1])
-    records = np.concatenate([row[:, 1] for part in parts for row in part])
-    assert len(set(records)) == len(records)
-    read = [
-        set(Blocks.of(shards, "train", Worker(i, 2, "blocks")).table[:, 3])
-        for i in range(2)
-    ]
-    assert not read[0] & read[1]
-
-
 def test_a_batch_that_workers_cannot_share_is_refused(shards):
     with pytest.raises(UserError, match="12 cannot be shared equally by 5 workers"):
         views(shards, worker=Worker(0, 5))
@@ -215,19 +203,11 @@ def test_random_views_depend_on_epoch_and_record_alone(shards):
         np.testing.assert_allclose(b.sum(axis=1), 1, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("workers", "share", "batch_size"),
-    [
-        (1, "elements", 7),
-        (1, "elements", 64),
-        (3, "elements", 4),
-        (2, "blocks", 16),
-    ],
-)
-def test_evaluation_counts_every_image_once(shards, workers, share, batch_size):
+@pytest.mark.parametrize(("workers", "batch_size"), [(1, 7), (1, 64), (3, 4), (2, 16)])
+def test_evaluation_counts_every_image_once(shards, workers, batch_size):
     labels = []
     for index in range(workers):
-        worker = Worker(index, workers, share)
+        worker = Worker(index, workers)
         batches = evaluation_batches(
             shards, "validation", SIZE, batch_size, worker=worker
         )

@@ -187,12 +187,13 @@ def test_what_ends_exactness_is_told(copied, train, capsys):
     with pytest.raises(UserError, match="recipe.batch_size was 32 and is 16 now"):
         train(copied, {"batch_size": 16})
     with pytest.raises(UserError, match="seed was 0 and is 1 now"):
-        train(copied, seed=1, allow_changed=["recipe", "replicas"])
+        allowed = LoopOptions(allow_changed=["recipe", "replicas"])
+        train(copied, seed=1, options=allowed)
     train(
         copied,
         {"batch_size": 16},
         strategy=strategy,
-        allow_changed=["recipe.batch_size", "replicas"],
+        options=LoopOptions(allow_changed=["recipe.batch_size", "replicas"]),
         console=Console(width=500),
     )
     assert "recipe.batch_size was 32 and is 16 now" in capsys.readouterr().out

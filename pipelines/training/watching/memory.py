@@ -1,10 +1,15 @@
 """What to do when memory runs out."""
 
+import contextlib
 import math
 import re
 import resource
+from collections.abc import Iterator
 
 import tensorflow as tf
+
+from keras_resnet.training import Recipe
+from pipelines.errors import UserError
 
 _OUT_OF_MEMORY = re.compile(
     r"\bOOM when allocating|out of memory|failed to allocate memory|unable to allocate"
@@ -16,6 +21,33 @@ _AMOUNT = re.compile(r"allocate ([\d.]+) ?(B|bytes|[KMGT]iB)\b")
 _USED_OF = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])")
 _DEVICE = re.compile(r"device:(\w+:\d+)")
 _UNITS = {"B": 0, "bytes": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+@contextlib.contextmanager
+def advised(recipe: Recipe, replicas: int) -> Iterator[None]:
+    """Says how the training steps of a block may fit where they do not.
+
+    Args:
+        recipe: Its batch size and its `accumulate`.
+        replicas: Number of replicas.
+
+    Raises:
+        UserError: If memory runs out, see `advice`.
+
+    Example:
+
+    >>> with advised(recipe, strategy.num_replicas_in_sync):
+    ...     loop.run()
+    """
+    try:
+        yield
+    except (tf.errors.OpError, MemoryError) as error:
+        problem = advice(
+            error, recipe.batch_size, replicas=replicas, accumulate=recipe.accumulate
+        )
+        if problem is None:
+            raise
+        raise UserError(problem) from error
 
 
 def advice(
@@ -37,11 +69,8 @@ def advice(
 
     Example:
 
-    >>> try:
-    ...     train()
-    ... except Exception as error:
-    ...     if sentence := advice(error, batch_size=256):
-    ...         raise UserError(sentence) from error
+    >>> advice(MemoryError(), batch_size=256)
+    'out of memory, with 256 images at once; --set=accumulate=2 keeps the batch ...'
     """
     message = str(error)
     if not isinstance(error, MemoryError) and not (
