@@ -45,7 +45,7 @@ def build(name: str):
     """Returns a network as the trainer trains it, and its optimizer."""
     import keras_resnet
     from keras_resnet.training import RECIPES
-    from keras_resnet.training.optimizers import make_optimizer
+    from keras_resnet.training.making import make_optimizer
     from pipelines.training.network import for_training
 
     size, _ = SETTINGS[name]

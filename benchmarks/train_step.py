@@ -199,7 +199,7 @@ def _training(
 
     import keras_resnet
     from keras_resnet.training import RECIPES
-    from keras_resnet.training.optimizers import make_optimizer
+    from keras_resnet.training.making import make_optimizer
     from pipelines.training.network import for_training
 
     spec = dataclasses.replace(keras_resnet.NETWORKS[network], shortcut="B")

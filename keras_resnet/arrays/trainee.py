@@ -1,7 +1,6 @@
 """A network while a recipe trains it by `keras.Model.fit`, on any backend."""
 
 import functools
-import math
 from typing import Any
 
 import keras
@@ -9,9 +8,10 @@ from keras import ops
 
 from keras_resnet.preprocessing import Preprocessing, Standardize
 from keras_resnet.remat import RematerializedModel, rematerialize
+from keras_resnet.training.averaging import moved, new_share
 from keras_resnet.training.freezing import freeze
-from keras_resnet.training.losses import make_loss, top_k
-from keras_resnet.training.optimizers import make_optimizer
+from keras_resnet.training.losses import mirrored, top_k
+from keras_resnet.training.making import make_loss, make_optimizer
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.schedules import Plateau, Schedule
 
@@ -146,11 +146,7 @@ class Trainee(keras.Model):
             return self._logits(pixels, training=True)
         if not self.recipe.test_flip:
             return self._logits(pixels, training=False)
-        logarithms = [
-            ops.log_softmax(self._logits(view, training=False))
-            for view in (pixels, ops.flip(pixels, axis=2))
-        ]
-        return ops.logaddexp(*logarithms) - math.log(2)
+        return mirrored(functools.partial(self._logits, training=False), pixels)
 
     def compute_loss(
         self,
@@ -178,10 +174,11 @@ class Trainee(keras.Model):
         is_due = ops.logical_and(
             updates > averaged, updates % self.recipe.ema_every == 0
         )
-        share = ops.where(is_due, 1 - self.recipe.ema, 0.0)
+        share = new_share(self.recipe.ema, updates // self.recipe.ema_every)
+        share = ops.where(is_due, share, 0.0)
         for average, weight in zip(self._averages, self.network.weights, strict=True):
             value = ops.stop_gradient(ops.convert_to_tensor(weight))
-            average.assign(average + ops.cast(share, value.dtype) * (value - average))
+            average.assign(moved(average, value, ops.cast(share, value.dtype)))
         self._averaged.assign(ops.where(is_due, updates, averaged))
 
     def swap_averages(self) -> None:

@@ -1,46 +1,15 @@
-"""Losses and accuracies per image, from logits."""
+"""Losses and accuracies per image, from logits, and logits of mirror images."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_resnet.training.recipe import Recipe
-
 PRESENT = 0.2
 """Share of a mixed image above which `"sigmoid"` takes a class as present (timm's
 `--bce-target-thresh` in the runs of 2110.00476)."""
-
-
-def make_loss(recipe: Recipe, classes: int) -> Callable[[Any, Any], Any]:
-    """Returns the recipe's loss.
-
-    Args:
-        recipe: The recipe; its `loss` and `label_smoothing` count.
-        classes: Number of classes.
-
-    Returns:
-        A function of labels and logits. Labels are class indices, integer `(batch,)`,
-        or each class's share of the image, float `(batch, classes)`; logits are float
-        `(batch, classes)`. It returns the loss of each image, float32 `(batch,)`,
-        computed in float32 whatever the logits are.
-
-    Example:
-
-    >>> loss = make_loss(RECIPES["he2015"], classes=10)
-    >>> float(loss(np.array([3]), np.zeros((1, 10)))[0])
-    2.3025851249694824
-    """
-    loss = LOSSES[recipe.loss]
-
-    def per_image(labels: Any, logits: Any) -> Any:
-        shares = ops.cast(labels, "float32")
-        if len(labels.shape) == 1:
-            shares = ops.one_hot(ops.cast(labels, "int32"), classes, dtype="float32")
-        return loss(shares, ops.cast(logits, "float32"), recipe.label_smoothing)
-
-    return per_image
 
 
 def softmax(shares: Any, logits: Any, smoothing: float) -> Any:
@@ -115,3 +84,23 @@ def top_k(labels: Any, logits: Any, k: int) -> Any:
     rank = ops.sum(ops.cast(ops.greater_equal(logits, own), "int32"), axis=-1)
     is_number = ops.logical_not(ops.any(ops.isnan(logits), axis=-1))
     return ops.cast(ops.logical_and(rank <= k, is_number), "float32")
+
+
+def mirrored(logits: Callable[[Any], Any], images: Any) -> Any:
+    """Averages a classifier's probabilities over each image and its mirror image.
+
+    Args:
+        logits: Gives the logits of images, float `(batch, classes)`.
+        images: `(batch, height, width, channels)`.
+
+    Returns:
+        The logarithms of the mean probabilities, float32 `(batch, classes)`, which are
+        logits of them.
+
+    Example:
+
+    >>> ops.softmax(mirrored(network, images))
+    """
+    views = (images, ops.flip(images, axis=2))
+    logarithms = [ops.log_softmax(ops.cast(logits(x), "float32")) for x in views]
+    return ops.logaddexp(*logarithms) - math.log(2)

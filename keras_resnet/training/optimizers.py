@@ -11,9 +11,6 @@ from typing import Any, ClassVar, NamedTuple
 import keras
 from keras import ops
 
-from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.schedules import make_schedule
-
 NORMS = ("gamma", "beta")
 """Names of the scales and offsets of batch norms."""
 
@@ -57,13 +54,14 @@ class ByVariable(keras.optimizers.Optimizer):
     decay_forms: ClassVar[tuple[str, ...]]
     """What `decay_form` may be."""
 
-    recipe_fields: ClassVar[tuple[str, ...]] = (
+    arguments: ClassVar[tuple[str, ...]] = (
         "momentum",
         "weight_decay",
         "decay_form",
+        "undecayed",
         "stage_rate_decay",
     )
-    """The arguments that are fields of `Recipe`."""
+    """What the constructor takes beside the learning rate and Keras' own arguments."""
 
     def __init__(
         self,
@@ -124,14 +122,8 @@ class ByVariable(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that recreate this optimizer."""
-        return {
-            **super().get_config(),
-            "momentum": self.momentum,
-            "weight_decay": self.decay,
-            "decay_form": self.decay_form,
-            "undecayed": self.undecayed,
-            "stage_rate_decay": self.stage_rate_decay,
-        }
+        own = {name: getattr(self, name) for name in self.arguments}
+        return {**super().get_config(), **own, "weight_decay": self.decay}
 
 
 def _stage(path: str) -> int:
@@ -177,7 +169,7 @@ class SGD(ByVariable):
     """
 
     decay_forms: ClassVar[tuple[str, ...]] = ("l2", "decoupled")
-    recipe_fields = (*ByVariable.recipe_fields, "momentum_form", "nesterov")
+    arguments = (*ByVariable.arguments, "momentum_form", "nesterov")
 
     def __init__(
         self,
@@ -226,14 +218,6 @@ class SGD(ByVariable):
         """Returns the gradient with that of the weight decay."""
         return gradient + traits.decay * variable if traits.decay else gradient
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that recreate this optimizer."""
-        return {
-            **super().get_config(),
-            "momentum_form": self.momentum_form,
-            "nesterov": self.nesterov,
-        }
-
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class LARS(SGD):
@@ -257,6 +241,7 @@ class LARS(SGD):
     """
 
     decay_forms: ClassVar[tuple[str, ...]] = ("l2",)
+    arguments = (*SGD.arguments, "trust")
 
     def __init__(
         self, learning_rate: Any = 1.0, *, trust: float = 0.001, **kwargs: Any
@@ -272,10 +257,6 @@ class LARS(SGD):
         weights, slope = _norm(variable), _norm(gradient)
         ratio = self.trust * weights / (slope + traits.decay * weights)
         return _unless_zero(ratio, weights, slope, 1.0) * decayed
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that recreate this optimizer."""
-        return {**super().get_config(), "trust": self.trust}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -300,6 +281,7 @@ class AdamW(ByVariable):
     """
 
     decay_forms: ClassVar[tuple[str, ...]] = ("decoupled",)
+    arguments = (*ByVariable.arguments, "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -341,14 +323,6 @@ class AdamW(ByVariable):
     def factor(self, scale: Any, step: Any, variable: Any, traits: Traits) -> Any:
         """Returns what `step` of `variable` is multiplied by, beside the rate."""
         return scale
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the arguments that recreate this optimizer."""
-        return {
-            **super().get_config(),
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
@@ -400,35 +374,3 @@ OPTIMIZERS: dict[str, type[ByVariable]] = {
     "adamw": AdamW,
 }
 """The optimizers by name."""
-
-
-def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Returns the recipe's optimizer with its schedule.
-
-    Args:
-        recipe: The recipe.
-        steps_per_epoch: Steps of an epoch.
-
-    Raises:
-        ValueError: If Nesterov's momentum is asked of an optimizer that has none, or if
-            the run is too short for the schedule.
-
-    Example:
-
-    >>> optimizer = make_optimizer(RECIPES["he2015"], steps_per_epoch=5004)
-    """
-    optimizer = OPTIMIZERS[recipe.optimizer]
-    if recipe.nesterov and "nesterov" not in optimizer.recipe_fields:
-        raise ValueError(
-            f"'nesterov' must be False for optimizer {recipe.optimizer!r}, which has "
-            "no such form"
-        )
-    undecayed = (() if recipe.decay_norms else NORMS) + (
-        () if recipe.decay_biases else BIASES
-    )
-    return optimizer(
-        make_schedule(recipe, steps_per_epoch),
-        undecayed=undecayed,
-        global_clipnorm=recipe.clip_norm or None,
-        **{field: getattr(recipe, field) for field in optimizer.recipe_fields},
-    )

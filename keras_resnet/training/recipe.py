@@ -5,6 +5,9 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keras_resnet.training.losses import LOSSES
+from keras_resnet.training.optimizers import MOMENTUM_FORMS, OPTIMIZERS
+from keras_resnet.training.schedules import SCHEDULES, WARMUPS
 from keras_resnet.training.spans import in_steps
 
 
@@ -54,8 +57,9 @@ class Recipe:
         decay_norms: Whether batch norms' scales and offsets decay.
         decay_biases: Whether other biases do.
         clip_norm: Greatest norm of all gradients together; 0 for any.
-        ema: Share of the averaged weights that each update of them keeps; evaluation
-            and the saved model then use the averages. 0 for none.
+        ema: Share of the averaged weights that each update of them keeps, less in the
+            first ones (`keras_resnet.training.averaging`); evaluation and the saved
+            model then use the averages. 0 for none.
         ema_every: Steps between updates of the averages.
         precision: `"float32"`, `"bfloat16"` or `"float16"` (with loss scaling).
         loss: `"softmax"` or `"sigmoid"` (binary cross-entropy of each class, 2110.00476
@@ -185,11 +189,6 @@ class Recipe:
         return cls(**{name: _frozen(value) for name, value in values.items()})
 
     def _check_names(self) -> None:
-        # The tables' modules import this one.
-        from keras_resnet.training.losses import LOSSES
-        from keras_resnet.training.optimizers import MOMENTUM_FORMS, OPTIMIZERS
-        from keras_resnet.training.schedules import SCHEDULES, WARMUPS
-
         for field, known in (
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),

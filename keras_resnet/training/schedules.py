@@ -1,30 +1,39 @@
 """The learning rate as a function of the step, by the name of its shape."""
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
-from keras_resnet.training.recipe import Recipe
-from keras_resnet.training.spans import in_steps
 
-
-class Plan(NamedTuple):
-    """A recipe's spans in the steps of one run.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A learning rate in the steps of one run.
 
     Args:
+        shape: A name in `SCHEDULES`.
+        peak_rate: The highest rate.
         total: Steps of the run.
         warmup: Steps of the warm-up.
+        warmup_shape: A name in `WARMUPS`.
+        warmup_from: The rate at which it begins, as a share of `peak_rate`.
         drops: Steps before each drop, from the beginning of the run.
+        drop_factor: What a drop multiplies the rate by.
+        final_rate: The rate at which falling shapes end, as a share of `peak_rate`.
     """
 
+    shape: str
+    peak_rate: float
     total: int
-    warmup: int
-    drops: tuple[int, ...]
+    warmup: int = 0
+    warmup_shape: str = "linear"
+    warmup_from: float = 0.0
+    drops: Sequence[int] = ()
+    drop_factor: float = 0.1
+    final_rate: float = 0.0
 
 
 def _descent(step: Any, plan: Plan) -> Any:
@@ -33,28 +42,28 @@ def _descent(step: Any, plan: Plan) -> Any:
     return ops.clip(done, 0.0, 1.0)
 
 
-def _constant(step: Any, recipe: Recipe, plan: Plan) -> Any:
+def _constant(step: Any, plan: Plan) -> Any:
     return ops.ones_like(step, dtype="float32")
 
 
-def _steps(step: Any, recipe: Recipe, plan: Plan) -> Any:
-    share = _constant(step, recipe, plan)
+def _steps(step: Any, plan: Plan) -> Any:
+    share = _constant(step, plan)
     for number, drop in enumerate(plan.drops, start=1):
-        share = ops.where(step >= drop, recipe.drop_factor**number, share)
+        share = ops.where(step >= drop, plan.drop_factor**number, share)
     return share
 
 
-def _cosine(step: Any, recipe: Recipe, plan: Plan) -> Any:
+def _cosine(step: Any, plan: Plan) -> Any:
     risen = (1 + ops.cos(math.pi * _descent(step, plan))) / 2
-    return recipe.final_rate + (1 - recipe.final_rate) * risen
+    return plan.final_rate + (1 - plan.final_rate) * risen
 
 
-def _linear(step: Any, recipe: Recipe, plan: Plan) -> Any:
-    return 1 - (1 - recipe.final_rate) * _descent(step, plan)
+def _linear(step: Any, plan: Plan) -> Any:
+    return 1 - (1 - plan.final_rate) * _descent(step, plan)
 
 
-Shape = Callable[[Any, Recipe, Plan], Any]
-"""From a step, an integer tensor, to a share of the recipe's peak rate, float32."""
+Shape = Callable[[Any, Plan], Any]
+"""From a step, an integer tensor, to a share of the peak rate, float32."""
 
 SCHEDULES: dict[str, Shape] = {
     "constant": _constant,
@@ -67,16 +76,11 @@ SCHEDULES: dict[str, Shape] = {
 """The shapes after the warm-up. Drops count from the beginning of the run, falls from
 the end of the warm-up."""
 
-OWN_WARMUPS: dict[str, dict[str, Any]] = {
-    "one_cycle": {"warmup": "25%", "warmup_shape": "linear", "warmup_from": 1 / 25}
-}
-"""How schedules rise for which the recipe names no warm-up (1708.07120)."""
-
 WARMUPS: dict[str, Shape] = {
-    "constant": lambda step, recipe, plan: recipe.warmup_from,
-    "linear": lambda step, recipe, plan: (
-        recipe.warmup_from
-        + (1 - recipe.warmup_from) * ops.cast(step, "float32") / max(plan.warmup, 1)
+    "constant": lambda step, plan: plan.warmup_from,
+    "linear": lambda step, plan: (
+        plan.warmup_from
+        + (1 - plan.warmup_from) * ops.cast(step, "float32") / max(plan.warmup, 1)
     ),
 }
 """The shapes of the warm-up (1706.02677, section 2.2)."""
@@ -84,63 +88,49 @@ WARMUPS: dict[str, Shape] = {
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """A recipe's learning rate in a run of so many steps: its warm-up, then its shape.
+    """A learning rate by the step: its warm-up, then its shape.
 
     Takes a step, an integer or an integer tensor of any shape, and returns float32 of
     that shape. It may be called in a compiled step of any backend.
 
     Args:
-        recipe: The recipe, or the dictionary that `get_config` made of it.
-        steps_per_epoch: Steps of an epoch.
-
-    Raises:
-        ValueError: If the run is too short for the recipe's spans.
+        plan: The plan, or the dictionary that `get_config` made of it.
 
     Example:
 
-    >>> float(Schedule(RECIPES["he2015_cifar"], steps_per_epoch=351)(40_000))
-    0.01
+    >>> float(Schedule(Plan("cosine", peak_rate=0.2, total=1000))(500))
+    0.1
     """
 
-    def __init__(self, recipe: Recipe | dict[str, Any], steps_per_epoch: int) -> None:
-        if isinstance(recipe, dict):
-            recipe = Recipe.from_json(recipe)
-        self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
-        own = {} if recipe.warmup else OWN_WARMUPS.get(recipe.schedule, {})
-        self._warmed = dataclasses.replace(recipe, **own)
-        self.plan = _plan(self._warmed, steps_per_epoch)
+    def __init__(self, plan: Plan | dict[str, Any]) -> None:
+        self.plan = Plan(**plan) if isinstance(plan, dict) else plan
 
     def __call__(self, step: Any) -> Any:
         """Returns the rate of the step that follows `step` steps."""
-        step = ops.convert_to_tensor(step)
-        recipe, plan = self._warmed, self.plan
+        step, plan = ops.convert_to_tensor(step), self.plan
         share = ops.where(
             step < plan.warmup,
-            WARMUPS[recipe.warmup_shape](step, recipe, plan),
-            SCHEDULES[recipe.schedule](step, recipe, plan),
+            WARMUPS[plan.warmup_shape](step, plan),
+            SCHEDULES[plan.shape](step, plan),
         )
-        return recipe.peak_rate * share
+        return plan.peak_rate * share
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments that recreate this schedule."""
-        return {
-            "recipe": dataclasses.asdict(self.recipe),
-            "steps_per_epoch": self.steps_per_epoch,
-        }
+        return {"plan": dataclasses.asdict(self.plan)}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnet")
 class Plateau(Schedule):
     """Divides the rate when the validation error no longer falls (section 3.4).
 
-    Tell it of every epoch's error with `observe`. After `recipe.patience` epochs
-    without a better one, the rate is multiplied by `recipe.drop_factor`, as in Keras'
+    Tell it of every epoch's error with `observe`. After `patience` epochs without a
+    better one, the rate is multiplied by the plan's `drop_factor`, as in Keras'
     `ReduceLROnPlateau` with `min_delta=0`.
 
     Args:
-        recipe: As for `Schedule`.
-        steps_per_epoch: As for `Schedule`.
+        plan: As for `Schedule`.
+        patience: Epochs without a better error.
 
     Attributes:
         factor: float32 variable, the product of all drops so far. It is read in the
@@ -149,12 +139,13 @@ class Plateau(Schedule):
 
     Example:
 
-    >>> schedule = Plateau(recipe, steps_per_epoch=5004)
+    >>> schedule = Plateau(Plan("plateau", peak_rate=0.1, total=600_000), patience=5)
     >>> schedule.observe(validation_error=0.31)
     """
 
-    def __init__(self, recipe: Recipe | dict[str, Any], steps_per_epoch: int) -> None:
-        super().__init__(recipe, steps_per_epoch)
+    def __init__(self, plan: Plan | dict[str, Any], patience: int) -> None:
+        super().__init__(plan)
+        self.patience = patience
         self.factor = keras.Variable(
             1.0, trainable=False, dtype="float32", name="plateau_factor"
         )
@@ -163,6 +154,10 @@ class Plateau(Schedule):
     def __call__(self, step: Any) -> Any:
         """Returns the rate, with the drops so far."""
         return super().__call__(step) * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments that recreate this schedule."""
+        return {**super().get_config(), "patience": self.patience}
 
     def observe(self, validation_error: float) -> None:
         """Takes note of an epoch's validation error, and drops the rate if it is time.
@@ -174,7 +169,7 @@ class Plateau(Schedule):
         best, waited, drops = self._best, self._waited + 1, self._drops
         if validation_error < (math.inf if best is None else best):
             best, waited = float(validation_error), 0
-        if waited >= self.recipe.patience:
+        if waited >= self.patience:
             waited, drops = 0, drops + 1
         self.restore({"best": best, "waited": waited, "drops": drops})
 
@@ -187,46 +182,4 @@ class Plateau(Schedule):
         self._best: float | None = state["best"]
         self._waited: int = state["waited"]
         self._drops: int = state["drops"]
-        self.factor.assign(self.recipe.drop_factor**self._drops)
-
-
-def make_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
-    """Returns the recipe's learning rate as a function of the step.
-
-    Args:
-        recipe: The recipe. Its spans in steps and its rate are scaled to its batch
-            size, see `Recipe.scale`.
-        steps_per_epoch: Steps of an epoch.
-
-    Returns:
-        A `Schedule`; for `schedule="plateau"` a `Plateau`, which must be told of the
-        validation errors.
-
-    Raises:
-        ValueError: If the run is too short for the recipe's spans.
-
-    Example:
-
-    >>> float(make_schedule(RECIPES["he2015_cifar"], steps_per_epoch=351)(40_000))
-    0.01
-    """
-    kind = Plateau if recipe.schedule == "plateau" else Schedule
-    return kind(recipe, steps_per_epoch)
-
-
-def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
-    total = recipe.epochs * steps_per_epoch
-
-    def steps(span: str) -> int:
-        return in_steps(span, steps_per_epoch, total, batch_ratio=recipe.scale)
-
-    drops = recipe.drops if recipe.schedule == "steps" else ()
-    plan = Plan(total, steps(recipe.warmup), tuple(map(steps, drops)))
-    if any(b <= a for a, b in itertools.pairwise((plan.warmup, *plan.drops, total))):
-        changes = (plan.warmup, *plan.drops) if recipe.warmup else plan.drops
-        raise ValueError(
-            f"{total} steps are too few for the rate to change after "
-            f"{', '.join(map(str, changes))} steps; give more 'epochs', or another "
-            "'warmup' or 'drops'"
-        )
-    return plan
+        self.factor.assign(self.plan.drop_factor**self._drops)

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_resnet.training import Recipe
 from keras_resnet.training.freezing import freeze
-from keras_resnet.training.optimizers import make_optimizer
+from keras_resnet.training.making import make_optimizer
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.training.network import for_training, takes_pixels

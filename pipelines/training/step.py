@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,9 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
-from keras_resnet.training.losses import make_loss, top_k
+from keras_resnet.training.averaging import moved, new_share
+from keras_resnet.training.losses import mirrored, top_k
+from keras_resnet.training.making import make_loss
 from keras_resnet.training.schedules import Plateau
 
 SUM, MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
@@ -309,11 +310,11 @@ class TrainingStep:
 
     def _average(self, averaged: keras.Model) -> None:
         """Moves the averaged network towards the network."""
-        decay, every = self._recipe.ema, self._recipe.ema_every
+        every = self._recipe.ema_every
+        share = new_share(self._recipe.ema, self.optimizer.iterations // every)
 
         def move(average: tf.Variable, weight: tf.Variable) -> None:
-            # In this form a weight that stands still keeps its value.
-            average.assign_sub((average - weight) * (1 - decay))
+            average.assign(moved(average, weight, share))
 
         def move_all() -> tf.Tensor:
             for average, weight in zip(
@@ -399,15 +400,11 @@ class EvaluationStep:
     def _measure(
         self, images: tf.Tensor, labels: tf.Tensor, counted: tf.Tensor
     ) -> tf.Tensor:
-        views = [images, images[:, :, ::-1]] if self._flip else [images]
-        logarithms = [
-            tf.nn.log_softmax(tf.cast(self.network(view, training=False), tf.float32))
-            for view in views
-        ]
-        scores = tf.reduce_logsumexp(tf.stack(logarithms), axis=0) - math.log(
-            len(views)
+        logits = functools.partial(self.network, training=False)
+        scores = mirrored(logits, images) if self._flip else logits(images)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels, tf.cast(scores, tf.float32)
         )
-        losses = -tf.gather(scores, labels, batch_dims=1)
         right = [top_k(labels, scores, k=1), self._top5(labels, scores)]
         values = [tf.ones_like(counted), losses, *right]
         return tf.stack([tf.reduce_sum(value * counted) for value in values])

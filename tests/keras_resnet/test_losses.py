@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_resnet.training import RECIPES
-from keras_resnet.training.losses import make_loss, top_k
+from keras_resnet.training.losses import top_k
+from keras_resnet.training.making import make_loss
 
 CLASSES = 7
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 import keras_resnet
 from keras_resnet import NETWORKS
 from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.optimizers import OPTIMIZERS, SGD, make_optimizer
+from keras_resnet.training.making import make_optimizer
+from keras_resnet.training.optimizers import OPTIMIZERS, SGD
 
 STEPS = 100
 DROPS = (30, 60)
@@ -437,7 +438,7 @@ import json, sys
 import numpy as np
 import keras
 from keras_resnet.training import Recipe
-from keras_resnet.training.optimizers import make_optimizer
+from keras_resnet.training.making import make_optimizer
 
 asked = json.load(sys.stdin)
 answer = {"backend": keras.backend.backend()}

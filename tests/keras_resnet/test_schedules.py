@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from keras_resnet.training import RECIPES, Recipe
-from keras_resnet.training.schedules import Plateau, make_schedule
+from keras_resnet.training.making import make_schedule
+from keras_resnet.training.schedules import Plateau
 from keras_resnet.training.spans import in_steps
 
 STEPS = 40
@@ -298,7 +299,7 @@ import json, sys
 import jax
 import numpy as np
 from keras_resnet.training import RECIPES
-from keras_resnet.training.schedules import make_schedule
+from keras_resnet.training.making import make_schedule
 
 assert "tensorflow" not in sys.modules
 steps = np.arange(0, 9000, 450)
