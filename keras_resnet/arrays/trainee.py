@@ -7,20 +7,12 @@ import keras
 from keras import ops
 
 from keras_resnet.preprocessing import Preprocessing, Standardize
-from keras_resnet.remat import RematerializedModel, rematerialize
 from keras_resnet.training.averaging import moved, new_share
-from keras_resnet.training.freezing import freeze
+from keras_resnet.training.copying import POLICIES, trainable_copy
 from keras_resnet.training.losses import mirrored, top_k
 from keras_resnet.training.making import make_loss, make_optimizer
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.training.schedules import Plateau, Schedule
-
-POLICIES = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
-"""Keras' dtype policies by `Recipe.precision`; weights are float32 in all of them."""
 
 
 class Trainee(keras.Model):
@@ -66,7 +58,7 @@ class Trainee(keras.Model):
     ) -> None:
         super().__init__(name=model.name, dtype=POLICIES[recipe.precision])
         self.recipe = recipe
-        self.network = _copy(model, recipe)
+        self.network = trainable_copy(model, recipe)
         self.classes = self.network.output_shape[-1]
         self.standardize = None
         takes_pixels = any(isinstance(layer, Standardize) for layer in model.layers)
@@ -77,7 +69,6 @@ class Trainee(keras.Model):
                 dtype=self.dtype_policy,
             )
         self._loss_per_image = make_loss(recipe, self.classes)
-        freeze(self.network, recipe)
         self._averages = []
         if recipe.ema:
             self._averages = [
@@ -235,31 +226,3 @@ class _PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> Any:
         return self._schedule(ops.convert_to_tensor(step) // self._parts)
-
-
-def _copy(model: keras.Model, recipe: Recipe) -> keras.Model:
-    """Copies a classifier: other precision, logits, images of any size."""
-    classifier = model.layers[-1]
-    if getattr(classifier, "activation", None) is None or len(model.output_shape) != 2:
-        raise ValueError(
-            f"The model {model.name!r} does not end in a classifier with one output "
-            "for each class: build it with `include_top=True`."
-        )
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if layer is classifier:
-            config["activation"] = "linear"
-        elif recipe.precision != "float32":
-            config["dtype"] = POLICIES[recipe.precision]
-        return type(layer).from_config(config)
-
-    copied = keras.models.clone_model(
-        model,
-        input_tensors=keras.Input((None, None, model.input_shape[-1])),
-        clone_function=copy,
-    )
-    if isinstance(model, RematerializedModel):
-        copied = rematerialize(copied, model.stages)
-    copied.set_weights(model.get_weights())
-    return copied

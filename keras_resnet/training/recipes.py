@@ -1,5 +1,7 @@
 """The table of recipes; docs/recipes.md says what differs from their sources."""
 
+import dataclasses
+
 from keras_resnet.training.recipe import Recipe
 
 _IMAGENET_CROP = 256 / 224
@@ -92,6 +94,18 @@ def _ffcv(epochs: int, ramp_begin: int, ramp_end: int, top1: float) -> Recipe:
         test_flip=True,
     )
 
+
+_ONECYCLE = Recipe(
+    name="onecycle",
+    source="one cycle after 1708.07120, cosine descent",
+    epochs=6,
+    batch_size=128,
+    learning_rate=0.2,
+    schedule="one_cycle",
+    nesterov=True,
+    weight_decay=5e-4,
+    augmentation="pad_crop(4)|flip",
+)
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -231,29 +245,13 @@ RECIPES: dict[str, Recipe] = {
         _ffcv(40, ramp_begin=29, ramp_end=34, top1=77.2),
         _ffcv(56, ramp_begin=41, ramp_end=48, top1=78.0),
         _ffcv(88, ramp_begin=65, ramp_end=76, top1=78.4),
-        Recipe(
-            name="onecycle",
-            source="one cycle after 1708.07120, cosine descent",
-            epochs=6,
-            batch_size=128,
-            learning_rate=0.2,
-            schedule="one_cycle",
-            nesterov=True,
-            weight_decay=5e-4,
-            augmentation="pad_crop(4)|flip",
-        ),
-        Recipe(
+        _ONECYCLE,
+        dataclasses.replace(
+            _ONECYCLE,
             name="onecycle_cifar",
-            source="one cycle after 1708.07120, cosine descent; a tenth of the steps "
-            "of he2015_cifar",
+            source=f"{_ONECYCLE.source}; a tenth of the steps of he2015_cifar",
             epochs=18,
-            batch_size=128,
             base_batch_size=128,
-            learning_rate=0.2,
-            schedule="one_cycle",
-            nesterov=True,
-            weight_decay=5e-4,
-            augmentation="pad_crop(4)|flip",
         ),
         # Batch norms are frozen. Left to train, they would normalise a small batch by
         # its own statistics, while evaluation takes moving averages that start at the

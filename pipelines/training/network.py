@@ -4,49 +4,24 @@ import keras
 
 from keras_resnet.preprocessing import Standardize
 from keras_resnet.training import Recipe
+from keras_resnet.training.copying import trainable_copy
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.training.batch_norm import STATISTICS
-
-PRECISIONS = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
-"""Keras' dtype policies by `Recipe.precision`; weights are float32 in all of them."""
 
 
 def for_training(
     model: keras.Model, recipe: Recipe, *, any_size: bool = False
 ) -> keras.Model:
-    """Returns a copy of a classifier that trains as a recipe says.
+    """Returns a copy of a classifier that trains as a recipe says on this backend.
 
     Args:
-        model: A functional model in channels-last format that ends in its classifier.
-        recipe: Decides the batch norms and the precision.
+        model: See `trainable_copy`, as for the others.
+        recipe: Decides the batch norms, too.
         any_size: Whether the copy takes images of any size.
-
-    Returns:
-        A new model with the same layers' names, weights' shapes and weights' values,
-        whose classifier gives float32 logits.
     """
-    classifier = model.layers[-1]
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if layer is classifier:
-            return type(layer).from_config({**config, "activation": "linear"})
-        if recipe.precision != "float32":
-            config["dtype"] = PRECISIONS[recipe.precision]
-        if type(layer) is keras.layers.BatchNormalization:
-            return STATISTICS[recipe.batch_norm](config)
-        return type(layer).from_config(config)
-
-    sides = (None, None) if any_size else model.input_shape[1:3]
-    trained = keras.models.clone_model(
-        model, input_tensors=keras.Input((*sides, 3)), clone_function=copy
+    return trainable_copy(
+        model, recipe, any_size=any_size, batch_norm=STATISTICS[recipe.batch_norm]
     )
-    trained.set_weights(model.get_weights())
-    return trained
 
 
 def takes_pixels(model: keras.Model, preprocessing: Preprocessing) -> keras.Model:

@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
-from keras_resnet.training.freezing import freeze
 from keras_resnet.training.making import make_optimizer
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
@@ -65,7 +64,6 @@ def make_steps(
 
     def copy() -> keras.Model:
         copied = for_training(model, recipe, any_size=len(sizes) > 1)
-        freeze(copied, recipe)
         return takes_pixels(copied, preprocessing)
 
     try:

@@ -8,7 +8,6 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from types import TracebackType
 
 from rich.console import Console
 
@@ -87,12 +86,7 @@ class StallWatch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ends.set()
         self._thread.join()
 
