@@ -57,7 +57,7 @@ def evaluator(
     batches = evaluation_batches(
         examples, split, model.preprocessing, batch_size, max_bad_share=max_bad_share
     )
-    network = takes_pixels(model.load_keras(), model.preprocessing)
+    network = takes_pixels(model.load_logits(), model.preprocessing)
     with batches.damage.told():
         metrics = evaluate(network, batches.dataset, test_flip=test_flip)
     records = _records_read(examples, split, batches.damage.records)

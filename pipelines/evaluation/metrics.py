@@ -1,20 +1,23 @@
 """Errors of a classifier, and which mistakes it makes."""
 
 import dataclasses
+import functools
 import heapq
+import math
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.analysis import mistakes
+from keras_resnet.training.losses import mirrored
+
 MOST_CONFUSABLE = 1000
 """Greatest number of classes for which a confusion matrix is made: 8 MB."""
 
 HARDEST = 32
 """How many mistakes are kept."""
-
-_LEAST_PROBABILITY = 1e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,7 @@ def evaluate(
     classes the same is always wrong, and so is one that gives no numbers.
 
     Args:
-        model: Gives probabilities `(batch, classes)` for the images of `batches`.
+        model: Gives logits `(batch, classes)` for the images of `batches`.
         batches: Gives `(images, labels)`, images `(batch, height, width, channels)`,
             labels int64 `(batch,)`.
         test_flip: Whether the probabilities of each image are averaged with those of
@@ -88,14 +91,12 @@ def evaluate(
     >>> evaluate(model, batches.dataset, test_flip=True).top1_error
     0.0871
     """
+    network = functools.partial(model, training=False)
 
     @tf.function(reduce_retracing=True)
     def predict(images: tf.Tensor) -> tf.Tensor:
-        probabilities = tf.cast(model(images, training=False), tf.float64)
-        if not test_flip:
-            return probabilities
-        mirrored = model(tf.reverse(images, [2]), training=False)
-        return (probabilities + tf.cast(mirrored, tf.float64)) / 2
+        logits = mirrored(network, images) if test_flip else network(images)
+        return tf.nn.log_softmax(tf.cast(logits, tf.float64))
 
     tally = _Tally(model.output_shape[-1])
     begin = time.perf_counter()
@@ -117,34 +118,26 @@ class _Tally:
         if classes <= MOST_CONFUSABLE:
             self.confusion = np.zeros((classes, classes), np.int64)
 
-    def add(self, probabilities: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, logarithms: np.ndarray, labels: np.ndarray) -> None:
         """Takes a batch in."""
-        images = np.arange(len(labels))
-        own = probabilities[images, labels]
-        # A tie counts against the network, and so does what is not a number.
-        rank = (~(probabilities < own[:, None])).sum(axis=1) - 1
-        wrong = rank > 0
-        others = np.nan_to_num(probabilities, nan=-1.0)
-        others[images, labels] = -2.0
-        predictions = np.where(wrong, others.argmax(axis=1), labels)
-
+        ranks = mistakes.ranks(logarithms, labels)
+        predictions = mistakes.taken_for(logarithms, labels)
+        wrong = ranks > 0
         self.class_images += np.bincount(labels, minlength=len(self.class_images))
         self.class_wrong += np.bincount(labels[wrong], minlength=len(self.class_images))
-        self.top5_wrong += int((rank > 4).sum())
-        self.loss -= float(np.log(np.maximum(own, _LEAST_PROBABILITY)).sum())
+        self.top5_wrong += int((ranks > 4).sum())
+        self.loss -= float(logarithms[np.arange(len(labels)), labels].sum())
         if self.confusion is not None:
             np.add.at(self.confusion, (labels, predictions), 1)
-        hardest = np.flatnonzero(wrong)
-        hardest = hardest[np.argsort(np.nan_to_num(own[hardest], nan=-1.0))][:HARDEST]
         new = [
             Mistake(
                 index=self.images + int(image),
                 label=int(labels[image]),
                 prediction=int(predictions[image]),
-                label_probability=float(own[image]),
-                prediction_probability=float(probabilities[image, predictions[image]]),
+                label_probability=math.exp(logarithms[image, labels[image]]),
+                prediction_probability=math.exp(logarithms[image, predictions[image]]),
             )
-            for image in hardest
+            for image in mistakes.hardest(logarithms, labels)[:HARDEST]
         ]
         self.hardest = heapq.nsmallest(HARDEST, [*self.hardest, *new], key=_hardness)
         self.images += len(labels)

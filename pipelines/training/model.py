@@ -44,6 +44,12 @@ class TrainedModel:
         keras_resnet.builder.allow_recursion(self.network)
         return keras.saving.load_model(self.keras_path, compile=False)
 
+    def load_logits(self) -> keras.Model:
+        """Returns the network with logits in place of probabilities."""
+        network = self.load_keras()
+        network.layers[-1].activation = keras.activations.linear
+        return network
+
     def save(self, model: keras.Model) -> None:
         """Writes the network and then the values, so that those mean a whole model."""
         with files.replacing(self.keras_path) as temporary:

@@ -16,7 +16,8 @@ LABELS = np.array([0, 1, 0, 1])
 def _evaluate(scores, labels, batch=3):
     classes = scores.shape[1]
     identity = keras.Sequential([keras.Input((classes,)), keras.layers.Identity()])
-    batches = tf.data.Dataset.from_tensor_slices((scores, labels)).batch(batch)
+    logits = np.log(scores)
+    batches = tf.data.Dataset.from_tensor_slices((logits, labels)).batch(batch)
     return evaluate(identity, batches)
 
 
@@ -74,6 +75,13 @@ def test_hardest_are_those_of_greatest_loss_whatever_the_batches(batch):
         assert mistake.prediction_probability == pytest.approx(scores[image].max())
 
 
+def test_the_loss_has_no_limit():
+    """A mistake of which the network is sure costs what training's loss says."""
+    metrics = _evaluate(np.exp(np.array([[-30.0, 0.0], [0.0, -100.0]])), LABELS[:2])
+    assert metrics.loss == pytest.approx((30 + 100) / 2)
+    assert metrics.hardest[0].label_probability == pytest.approx(np.exp(-100))
+
+
 def test_many_classes_have_no_matrix():
     scores, labels = _random(3, MOST_CONFUSABLE + 1)
     metrics = _evaluate(scores, labels)
@@ -94,11 +102,14 @@ def test_flip_averages_probabilities_of_mirror_images():
         [
             keras.Input((4, 6, 3)),
             keras.layers.Flatten(),
-            keras.layers.Dense(5, activation="softmax"),
+            keras.layers.Dense(5),
         ]
     )
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
-    both = [model.predict(views, verbose=0) for views in (images, images[:, :, ::-1])]
+    both = [
+        keras.ops.softmax(model.predict(views, verbose=0))
+        for views in (images, images[:, :, ::-1])
+    ]
     own = np.mean(both, axis=0)[np.arange(9), labels]
     flipped = evaluate(model, batches, test_flip=True)
     assert flipped.loss == pytest.approx(-np.log(own).mean(), rel=1e-5)

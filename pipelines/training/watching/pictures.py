@@ -7,22 +7,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_resnet.analysis import mistakes
+
 _COLUMNS, _ROWS = 4, 4
 _SIDE, _LINE, _GAP = 160, 16, 8
 _MOST_CLASSES = 20
 _NAME = 16
-
-
-def hardest_mistakes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the indices of misclassified images, the least probable label first.
-
-    Args:
-        probabilities: `(images, classes)`.
-        labels: Integers `(images,)`.
-    """
-    own = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0]
-    order = np.argsort(own, kind="stable")
-    return order[probabilities.argmax(axis=1)[order] != labels[order]]
 
 
 def draw_mistakes(
@@ -42,24 +32,24 @@ def draw_mistakes(
     Returns:
         uint8 `(height, width, 3)`, or None if nothing was wrong.
     """
-    mistakes = hardest_mistakes(probabilities, labels)[: _COLUMNS * _ROWS]
-    if not len(mistakes):
+    hardest = mistakes.hardest(probabilities, labels)[: _COLUMNS * _ROWS]
+    if not len(hardest):
         return None
-    rows = -(-len(mistakes) // _COLUMNS)
+    predictions = mistakes.taken_for(probabilities, labels)
+    rows = -(-len(hardest) // _COLUMNS)
     width, height = _SIDE + _GAP, _SIDE + 2 * _LINE + _GAP
     page = Image.new("RGB", (_COLUMNS * width, rows * height), "white")
     draw = ImageDraw.Draw(page)
     font = ImageFont.load_default(12)
-    for place, index in enumerate(mistakes):
+    for place, index in enumerate(hardest):
         left, top = place % _COLUMNS * width, place // _COLUMNS * height
         picture = Image.fromarray(images[index])
         # Small pictures are shown with their pixels.
         is_small = max(picture.size) < _SIDE
         filter_ = Image.Resampling.NEAREST if is_small else Image.Resampling.BILINEAR
         page.paste(picture.resize((_SIDE, _SIDE), filter_), (left, top))
-        taken_for = probabilities[index].argmax()
         for line, (title, class_) in enumerate(
-            (("", labels[index]), ("taken for ", taken_for))
+            (("", labels[index]), ("taken for ", predictions[index]))
         ):
             text = (
                 f"{title}{_short(classes[class_])} {probabilities[index, class_]:.0%}"
@@ -69,25 +59,11 @@ def draw_mistakes(
     return np.asarray(page)
 
 
-def confusion_matrix(
-    probabilities: np.ndarray, labels: np.ndarray, classes: int
-) -> np.ndarray:
-    """Counts images by label (row) and prediction (column): int64 `(classes, classes)`.
-
-    Args:
-        probabilities: `(images, classes)`.
-        labels: Integers `(images,)`.
-        classes: Number of classes.
-    """
-    cells = labels * classes + probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-
-
 def draw_confusion(counts: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Draws a confusion matrix, of the 20 most confused classes where there are more.
 
     Args:
-        counts: As `confusion_matrix` gives them.
+        counts: As `keras_resnet.analysis.mistakes.confusion` gives them.
         classes: The class names.
 
     Returns:
