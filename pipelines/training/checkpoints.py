@@ -16,7 +16,7 @@ from rich.console import Console
 from pipelines import files
 from pipelines.errors import UserError
 
-_VERSION = 1
+_VERSION = 2
 _NOTES = "notes.json"
 
 
@@ -61,6 +61,7 @@ class Checkpoints:
         self.directory = directory
         self._keep_last = keep_last
         self._keep_best = keep_best
+        self._damaged: set[Path] = set()
 
     def paths(self) -> list[Path]:
         """Returns the files, oldest first."""
@@ -112,6 +113,8 @@ class Checkpoints:
     ) -> Checkpoint | None:
         """Returns the newest usable checkpoint, None where none was ever saved.
 
+        Those that are damaged go when the next one is saved.
+
         Args:
             shapes: Names and shapes of the arrays that it must have.
             console: Where damaged and foreign ones are named.
@@ -119,6 +122,8 @@ class Checkpoints:
         Raises:
             UserError: If there are files, but none can be used.
         """
+        # What is damaged must not count among those that are kept.
+        self._damaged = {path for path in self.paths() if not _is_whole(path)}
         return self._first_usable(list(reversed(self.paths())), shapes, console)
 
     def best(
@@ -155,14 +160,17 @@ class Checkpoints:
     def _kept(self) -> set[Path]:
         scores = self._scores()
         best = sorted(scores, key=lambda path: (scores[path], path))
+        whole = [path for path in self.paths() if path not in self._damaged]
         return {
-            *self.paths()[-self._keep_last :],
+            *whole[-self._keep_last :],
             *(best[-self._keep_best :] if self._keep_best else ()),
         }
 
     def _scores(self) -> dict[Path, float]:
         scores = {}
         for path in self.paths():
+            if path in self._damaged:
+                continue
             try:
                 with np.load(path) as values:
                     score = json.loads(values[_NOTES].tobytes())["score"]
@@ -200,6 +208,15 @@ def _read(path: Path) -> Checkpoint:
     if version != _VERSION:
         raise UserError(f"{path} has version {version}, not {_VERSION}")
     return Checkpoint(arrays, notes, path)
+
+
+def _is_whole(path: Path) -> bool:
+    """Tells whether all bytes are those that were written, by their checksums."""
+    try:
+        with zipfile.ZipFile(path) as members:
+            return members.testzip() is None
+    except _DAMAGE:
+        return False
 
 
 def _sync_folder(directory: Path) -> None:

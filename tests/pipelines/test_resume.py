@@ -203,6 +203,26 @@ def test_what_ends_exactness_is_told(copied, train, capsys):
     assert float(rows[-1]["learning_rate"]) < 0.02 * 0.05
 
 
+@pytest.mark.parametrize("spoilt", [1, 3])
+def test_a_damaged_one_takes_no_place_of_a_good_one(tmp_path, spoilt):
+    """Neither among the newest nor as the best."""
+    checkpoints = Checkpoints(tmp_path, keep_last=2, keep_best=1)
+    rng = np.random.default_rng(0)
+
+    def save(folder, score):
+        return folder.save({"w": rng.random(1000)}, {}, score=score)
+
+    paths = [save(checkpoints, score) for score in (0.9, 0.5, 0.1)]
+    content = bytearray(paths[spoilt - 1].read_bytes())
+    content[5000] ^= 1
+    paths[spoilt - 1].write_bytes(content)
+    again = Checkpoints(tmp_path, keep_last=2, keep_best=1)
+    assert again.newest({"w": (1000,)}, Console()) is not None
+    paths.append(save(again, 0.2))
+    del paths[spoilt - 1]
+    assert again.paths() == paths
+
+
 def test_the_newest_and_the_best_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep_last=2, keep_best=2)
     scores = [0.1, None, 0.9, 0.3, 0.9, 0.2, None, 0.0]
