@@ -21,6 +21,10 @@ class NotFiniteError(UserError):
     """Loss or gradients are no longer finite, which a lower rate may mend."""
 
 
+class OutOfMemoryError(UserError):
+    """Memory does not hold what a training step needs."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Returns the error for a name that is not in a table, with the nearest one.
 

@@ -16,17 +16,18 @@ from keras_resnet.analysis import cost
 from pipelines import files
 from pipelines.components.trainer import trainer
 from pipelines.data.examples import Examples
-from pipelines.errors import NotFiniteError, UserError
+from pipelines.errors import NotFiniteError, OutOfMemoryError, UserError
 from pipelines.runs.differences import differences
 from pipelines.runs.folder import open_run
 from pipelines.runs.request import RunConfig, find_recipe
-from pipelines.training import nonfinite
 from pipelines.training.model import TrainedModel
 from pipelines.tuning.search import Trial, search
 from pipelines.tuning.space import SearchSpace
 
 DEFAULT_SPACE = SearchSpace()
 """What is searched where nothing else is said."""
+
+_FAILURE = "failed.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def tuner(
 
     Raises:
         UserError: If a trial cannot be trained, its folder holds a different one, or
-            the loss stopped being a number in every trial.
+            all of them diverge or run out of memory.
 
     Example:
 
@@ -83,6 +84,7 @@ def tuner(
     'B'
     """
     console = console or Console()
+    reasons: list[str] = []
 
     def run_trial(number: int, config: RunConfig) -> Trial:
         run = open_run(directory / "trials" / f"{number:03}", config)
@@ -96,14 +98,16 @@ def tuner(
                 highlight=False,
             )
             _train(examples, run.model_dir, config, strategy, console)
+        if reason := _failure(run.model_dir):
+            reasons.append(reason)
         return _measure(examples, run.model_dir, config, number)
 
     found = search(base, space, trials, directory / "keras_tuner", run_trial)
     best = found[0]
     if math.isinf(best.top1_error):
         raise UserError(
-            f"the loss stopped being a number in all {trials} trials; give a lower "
-            "--set=learning_rate=RATE, around which the search looks, and --overwrite"
+            f"all {trials} trials failed, the last one with: {reasons[-1]}; change "
+            "what the search looks around, and give --overwrite"
         )
     path = directory / "best.json"
     files.write_text(path, json.dumps(_chosen(best.config), indent=2) + "\n")
@@ -111,7 +115,7 @@ def tuner(
 
 
 def _is_finished(directory: Path) -> bool:
-    return TrainedModel.is_in(directory) or _diverged(directory)
+    return TrainedModel.is_in(directory) or bool(_failure(directory))
 
 
 def _train(
@@ -135,23 +139,25 @@ def _train(
             strategy=strategy,
             console=console,
         )
-    except NotFiniteError:
-        # Too high a learning rate is a result here.
-        console.print("the loss is no longer a number", style="yellow")
+    except (NotFiniteError, OutOfMemoryError) as error:
+        # Too high a learning rate is a result here, and so is too large a network.
+        directory.mkdir(parents=True, exist_ok=True)
+        files.write_text(directory / _FAILURE, f"{error}\n")
+        console.print(str(error), style="yellow", markup=False)
 
 
 def _measure(
     examples: Examples, directory: Path, config: RunConfig, number: int
 ) -> Trial:
     epochs = _history(directory)
-    diverged = _diverged(directory)
+    failed = bool(_failure(directory))
     size = config.network.input_size
     network = dataclasses.replace(config.network, classes=len(examples.classes))
     model = keras_resnet.build(network, input_shape=(size, size, 3))
     return Trial(
         number=number,
         config=config,
-        top1_error=math.inf if diverged else 1 - float(epochs[-1]["val_top1"]),
+        top1_error=math.inf if failed else 1 - float(epochs[-1]["val_top1"]),
         parameters=cost(model).parameters,
         seconds=sum(float(epoch["seconds"]) for epoch in epochs),
     )
@@ -165,8 +171,10 @@ def _history(directory: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _diverged(directory: Path) -> bool:
-    return nonfinite.folder(directory).exists()
+def _failure(directory: Path) -> str:
+    """Returns why a trial failed; empty if it did not."""
+    path = directory / _FAILURE
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _chosen(config: RunConfig) -> dict[str, Any]:

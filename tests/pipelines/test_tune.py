@@ -15,7 +15,7 @@ from keras_resnet.training import RECIPES
 from pipelines.components import tuner as tuner_module
 from pipelines.components.example_gen import example_gen
 from pipelines.components.tuner import tuner
-from pipelines.errors import UserError
+from pipelines.errors import OutOfMemoryError, UserError
 from pipelines.reports.trials_table import print_trials
 from pipelines.runs.folder import open_run
 from pipelines.runs.request import request
@@ -215,10 +215,26 @@ def test_a_trial_that_diverges_comes_last_and_is_not_repeated(
 ):
     config = base(settings=[*SETTINGS, "learning_rate=1e30"])
     for _ in range(2):
-        with pytest.raises(UserError, match="stopped being a number in all 1 trials"):
+        with pytest.raises(UserError, match="all 1 trials failed.*no longer a number"):
             run_search(examples, tmp_path, trials=1, config=config)
     assert trained == ["001"]
     assert not (tmp_path / "best.json").exists()
+
+
+def test_a_trial_out_of_memory_ends_no_search(examples, tmp_path, trained, monkeypatch):
+    train = tuner_module.trainer
+
+    def exhausted(examples, directory, **arguments):
+        if directory.parent.name == "001":
+            raise OutOfMemoryError("out of memory, with 32 images at once")
+        return train(examples, directory, **arguments)
+
+    monkeypatch.setattr(tuner_module, "trainer", exhausted)
+    for _ in range(2):
+        best, _ = run_search(examples, tmp_path, trials=2)
+        assert [trial.number for trial in best.trials] == [2, 1]
+        assert best.trials[1].top1_error == math.inf
+    assert trained == ["002"]
 
 
 def test_too_few_images_is_said_once(examples, tmp_path):

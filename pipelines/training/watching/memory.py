@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
-from pipelines.errors import UserError
+from pipelines.errors import OutOfMemoryError
 
 _OUT_OF_MEMORY = re.compile(
     r"\bOOM when allocating|out of memory|failed to allocate memory|unable to allocate"
@@ -32,7 +32,7 @@ def advised(recipe: Recipe, replicas: int) -> Iterator[None]:
         replicas: Number of replicas.
 
     Raises:
-        UserError: If memory runs out, see `advice`.
+        OutOfMemoryError: If memory runs out, see `advice`.
 
     Example:
 
@@ -47,7 +47,7 @@ def advised(recipe: Recipe, replicas: int) -> Iterator[None]:
         )
         if problem is None:
             raise
-        raise UserError(problem) from error
+        raise OutOfMemoryError(problem) from error
 
 
 def advice(
