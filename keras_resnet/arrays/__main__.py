@@ -67,8 +67,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(flags: argparse.Namespace) -> None:
     output = Path(flags.output)
-    if output.suffix != ".keras" or output.exists():
-        raise ValueError(f"--output={output} must end in .keras and not exist yet")
+    if output.suffix != ".keras" or output.exists() or not output.parent.is_dir():
+        raise ValueError(
+            f"--output={output} must end in .keras, in a folder that exists, and not "
+            "exist yet"
+        )
     recipe_settings, network_settings = parse_settings(flags.set)
     recipe = override(RECIPES[flags.recipe], recipe_settings, "recipe")
     # `fit_arrays` gives a named network what the recipe says of it.
@@ -86,6 +89,11 @@ def _train(flags: argparse.Namespace) -> None:
         distribution=flags.distribution,
         callbacks=[keras.callbacks.TerminateOnNaN()],
     )
+    if not all(np.isfinite(value).all() for value in fitted.model.get_weights()):
+        raise ValueError(
+            "the weights are no longer numbers, so nothing was saved; give a lower "
+            f"--set=learning_rate than {recipe.learning_rate:g}"
+        )
     # Under another name until it is whole.
     unfinished = output.with_name(f"unfinished-{output.name}")
     fitted.model.save(unfinished)

@@ -21,6 +21,7 @@ from keras_resnet.arrays.views import Augmentation, Center, Frame, compose
 from keras_resnet.builder import build
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.spec import ResNetSpec
+from keras_resnet.training.freezing import check_weights
 from keras_resnet.training.recipe import Recipe
 from keras_resnet.weights import load_weights
 
@@ -100,8 +101,9 @@ def fit_arrays(
 
     Raises:
         ValueError: If the arrays, the recipe, the network or the devices do not fit
-            each other; if there are fewer images than one batch; if the augmentation
-            has an operation that only the pipelines have.
+            each other; if the recipe would freeze random weights; if there are fewer
+            images than one batch; if the augmentation has an operation that only the
+            pipelines have.
 
     Example:
 
@@ -368,6 +370,7 @@ def _model(
     if isinstance(network, str):
         network = dataclasses.replace(networks.find(network), classes=classes)
     if isinstance(network, ResNetSpec):
+        check_weights(recipe, weights, "pass `weights`, such as 'imagenet'")
         spec = dataclasses.replace(network, **dict(recipe.network))
         size = recipe.image_size or spec.input_size
         network = build(spec, input_shape=(size, size, 3))

@@ -47,6 +47,31 @@ def freeze(network: keras.Model, recipe: Recipe) -> None:
         layer.trainable = False
 
 
+def check_weights(recipe: Recipe, weights: object, how: str) -> None:
+    """Refuses a recipe that would keep random weights as they are.
+
+    Args:
+        recipe: The recipe.
+        weights: Where the network's come from; nothing if they are random.
+        how: How to give some, for the message.
+
+    Raises:
+        ValueError: If there are none, and the recipe freezes some.
+
+    Example:
+
+    >>> check_weights(RECIPES["finetune"], "imagenet", "pass `weights`")
+    """
+    keeps = [f"the layers of {stage}" for stage in recipe.frozen_stages]
+    if recipe.batch_norm == "frozen":
+        keeps.append("the statistics of batch norms")
+    if keeps and not weights:
+        raise ValueError(
+            f"recipe {recipe.name!r} keeps {' and '.join(keeps)} as they are, and "
+            f"without weights they are random; {how}, or take another recipe"
+        )
+
+
 def _begins(name: str, stage: str) -> bool:
     # Whole words: conv4_block1 is not the beginning of conv4_block10_1_conv.
     return f"{name}_".startswith(f"{stage}_")

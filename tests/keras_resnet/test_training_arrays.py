@@ -1,5 +1,6 @@
 """Training on arrays, on every backend, and the views of images in numpy."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 import keras_resnet
+from keras_resnet.arrays import __main__ as command
 from keras_resnet.arrays.fit import TrainingBatches, fit_arrays
 from keras_resnet.arrays.trainee import Trainee
 from keras_resnet.arrays.views import MEAN_COLOUR, Frame, InceptionCrop, compose
@@ -301,6 +303,31 @@ def batches(seed=0, augmentation="pad_crop(2)|flip|mixup(1)", batch_size=4):
     return TrainingBatches(
         images, labels, compose(augmentation), CLASSES, batch_size, seed
     )
+
+
+def test_random_layers_are_not_frozen(images_and_labels):
+    images, labels = (array[:40] for array in images_and_labels)
+    recipe = dataclasses.replace(STEPS, frozen_stages=("conv1",))
+    with pytest.raises(ValueError, match="layers of conv1 .* pass `weights`"):
+        fit_arrays(TINY, recipe, images, labels, verbose=0)
+
+
+@pytest.mark.parametrize("rate", ["0.05", "1e30"])
+def test_what_diverged_is_not_saved(rate, images_and_labels, tmp_path):
+    images, labels = images_and_labels
+    np.savez(tmp_path / "some.npz", images=images[:32], labels=labels[:32])
+    output = tmp_path / "model.keras"
+    arguments = [
+        f"--images={tmp_path}/some.npz",
+        f"--output={output}",
+        "--set=epochs=2",
+    ]
+    arguments += [f"--set=learning_rate={rate}", "--set=batch_size=16"]
+    arguments += ["--set=model.filters=4,4,4", "--set=model.blocks_per_stage=1,1,1"]
+    ends = rate == "0.05"
+    with contextlib.nullcontext() if ends else pytest.raises(SystemExit, match="lower"):
+        command.main(arguments)
+    assert list(tmp_path.glob("*.keras")) == ([output] if ends else [])
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_index():
