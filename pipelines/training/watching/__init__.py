@@ -4,7 +4,7 @@ All here only looks on: a run gives the same weights with and without it.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def make_callbacks(
     options: WatchOptions,
     images_at_once: int,
     sample: EvaluationSample | None = None,
-    schedule: Callable[[int], Any] | None = None,
+    rows: Sequence[Mapping[str, Any]] = (),
     parameters: Mapping[str, Any] | None = None,
 ) -> list[ClosingCallback]:
     """Returns the callbacks of the process that writes: the only one, or the chief.
@@ -57,7 +57,7 @@ def make_callbacks(
         images_at_once: Images that a replica runs at once in training, and which
             therefore fit in its memory.
         sample: Validation images to look at the network with; None for none.
-        schedule: The learning rate by the run's step, from 0.
+        rows: Those of `steps.csv`; more come while it trains.
         parameters: What a tracker should know of the run, such as
             `{"recipe.epochs": 90, "seed": 0}`.
 
@@ -73,12 +73,12 @@ def make_callbacks(
     logs = directory / "tensorboard"
     callbacks: list[ClosingCallback] = [ProgressBar(console)]
     if options.tensorboard:
-        callbacks.append(TensorBoard(logs, sample, images_at_once, schedule))
+        callbacks.append(TensorBoard(logs, sample, images_at_once, rows))
     if options.profile:
         callbacks.append(Profile(logs))
     if options.track:
-        tracker = TRACKERS[options.track]
-        callbacks.append(tracker(directory, options.experiment, parameters or {}))
+        make = TRACKERS[options.track]
+        callbacks.append(make(directory, options.experiment, parameters or {}, console))
     return callbacks
 
 

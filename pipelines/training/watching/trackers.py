@@ -1,10 +1,13 @@
 """MLflow and Weights & Biases, where they are installed."""
 
+import contextlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+
+from rich.console import Console
 
 from pipelines import files
 from pipelines.errors import UserError, unknown
@@ -15,12 +18,15 @@ class Tracker(ClosingCallback):
     """Tells a tracking library of a run: parameters, metrics per epoch, the report.
 
     The library's id of the run is kept in `<name>.json`, so that a resumed run goes on
-    in the same place. Epochs that it was told of before are not told again.
+    in the same place. Epochs that it was told of before are not told again. When the
+    library fails, because its server does not answer, say, that is printed and training
+    goes on; what could not be told is told with the next epoch.
 
     Args:
         directory: Where the id is kept.
         experiment: What the library groups runs by.
         parameters: What to tell of the run.
+        console: Where to say that the library fails. Defaults to standard output.
 
     Raises:
         UserError: If the library is not installed.
@@ -29,14 +35,20 @@ class Tracker(ClosingCallback):
     name: ClassVar[str]
 
     def __init__(
-        self, directory: Path, experiment: str, parameters: Mapping[str, Any]
+        self,
+        directory: Path,
+        experiment: str,
+        parameters: Mapping[str, Any],
+        console: Console | None = None,
     ) -> None:
         super().__init__()
         self.directory = directory
         self.experiment = experiment
         self.parameters = dict(parameters)
+        self.console = console or Console()
         self.library = _imported(self.name)
         self._epochs = 0
+        self._waiting: dict[int, dict[str, float]] = {}
         self._is_open = False
 
     @property
@@ -45,27 +57,21 @@ class Tracker(ClosingCallback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Starts the run, or goes on with it."""
-        self._open()
+        self._tell()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Tells the epoch's logs, counting epochs from 1."""
-        if epoch < self._epochs:
-            return
         metrics = {name: float(value) for name, value in (logs or {}).items()}
-        self._log(metrics, epoch + 1)
-        self._epochs = epoch + 1
-        self._keep()
+        self._waiting[epoch + 1] = metrics
+        self._tell()
 
     def on_train_end(self, logs: Any = None) -> None:
         """Ends the run."""
-        self._finish(failed=False)
-        self._is_open = False
+        self._end(failed=False)
 
     def close(self) -> None:
         """Ends a run that did not come to its end; safe at any time."""
-        if self._is_open:
-            self._finish(failed=True)
-            self._is_open = False
+        self._end(failed=True)
 
     def log_report(self, path: Path) -> None:
         """Hands over the report of a run that has ended.
@@ -73,9 +79,40 @@ class Tracker(ClosingCallback):
         Args:
             path: The file.
         """
-        self._open()
-        self._save(path)
-        self.on_train_end()
+        with self._tolerated():
+            self._open()
+            self._save(path)
+        self._end(failed=False)
+
+    @contextlib.contextmanager
+    def _tolerated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.console.print(
+                f"--track={self.name} fails ({type(error).__name__}: {error}); the run "
+                "goes on, and its history.csv has all epochs",
+                style="yellow",
+                markup=False,
+            )
+
+    def _tell(self) -> None:
+        """Tells all that has not been told."""
+        with self._tolerated():
+            if not self._is_open:
+                self._open()
+            for epoch in sorted(self._waiting):
+                if epoch > self._epochs:
+                    self._log(self._waiting[epoch], epoch)
+                    self._epochs = epoch
+                    self._keep()
+                del self._waiting[epoch]
+
+    def _end(self, *, failed: bool) -> None:
+        if self._is_open:
+            self._is_open = False
+            with self._tolerated():
+                self._finish(failed=failed)
 
     def _open(self) -> None:
         kept: dict[str, Any] = {"run": None, "epochs": 0}
