@@ -82,6 +82,7 @@ def measure(network: str, batch: int, steps: int, epochs: int) -> None:
         getattr(told, part)(*arguments)
         seconds[part] += time.perf_counter() - begin
 
+    rows: list[dict[str, float]] = []
     logs = {"top1": 0.5, "gradient_norm": 1.0, "images_per_second": 1.0}
     with tempfile.TemporaryDirectory() as directory:
         callbacks = watching.make_callbacks(
@@ -90,7 +91,7 @@ def measure(network: str, batch: int, steps: int, epochs: int) -> None:
             options=watching.WatchOptions(),
             images_at_once=batch,
             sample=sample,
-            schedule=keras.optimizers.schedules.CosineDecay(0.1, steps * epochs),
+            rows=rows,
         )
         told = keras.callbacks.CallbackList(
             callbacks, model=model, epochs=epochs, steps=steps, batch_size=batch
@@ -101,6 +102,8 @@ def measure(network: str, batch: int, steps: int, epochs: int) -> None:
             call("on_epoch_begin", epoch)
             for step in range(steps):
                 loss = float(train(images, labels))
+                if (step + 1) % 50 == 0:
+                    rows.append({**logs, "loss": loss, "learning_rate": 0.1})
                 call("on_train_batch_end", step, {**logs, "loss": loss})
             call("on_epoch_end", epoch, {**logs, "loss": loss, "learning_rate": 0.1})
         total = time.perf_counter() - begin

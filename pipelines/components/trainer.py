@@ -11,6 +11,7 @@ from rich.console import Console
 
 import keras_resnet
 from keras_resnet.training import Recipe
+from keras_resnet.training.freezing import check_weights
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import steps_per_epoch
 from pipelines.data.preprocessing import Preprocessing
@@ -87,7 +88,14 @@ def trainer(
 
     steps = steps_per_epoch(examples, recipe.batch_size, cluster.count)
     check_batch(recipe, strategy)
-    _check_weights(recipe, weights)
+    try:
+        check_weights(
+            recipe,
+            weights,
+            "give --weights, such as --weights=imagenet or an earlier run's folder",
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
     result = TrainedModel(
         directory=directory,
         network=dataclasses.replace(network, classes=len(examples.classes)),
@@ -142,7 +150,7 @@ def trainer(
             sample=_sample(held_out, examples, steps, recipe)
             if watch.tensorboard
             else None,
-            schedule=training_step.optimizer.schedule,
+            rows=progress.steps,
             parameters=settings,
         )
     loop = Loop(
@@ -180,19 +188,6 @@ def trainer(
     with lost_workers(strategy):
         barrier(strategy)
     return result
-
-
-def _check_weights(recipe: Recipe, weights: str) -> None:
-    """Refuses to keep as they are what would be random."""
-    keeps = [f"the layers of {stage}" for stage in recipe.frozen_stages]
-    if recipe.batch_norm == "frozen":
-        keeps.append("the statistics of batch norms")
-    if keeps and not weights:
-        raise UserError(
-            f"recipe {recipe.name!r} keeps {' and '.join(keeps)} as they are, and "
-            "without weights they are random; give --weights, such as "
-            "--weights=imagenet or an earlier run's folder, or another --recipe"
-        )
 
 
 def _settings(
@@ -253,9 +248,8 @@ def _resume(
         highlight=False,
     )
     training_step.restore(checkpoint.arrays, schedule=progress.schedule)
-    if checkpoint.notes["steps_per_epoch"] != steps:
-        # The schedule counts steps, of which an epoch has another number now.
-        training_step.optimizer.iterations.assign(progress.position(steps))
+    # The schedule counts steps, of which an epoch may have another number now.
+    training_step.optimizer.iterations.assign(progress.position(steps))
     return progress
 
 

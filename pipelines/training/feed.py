@@ -215,17 +215,18 @@ class HeldOut:
     ) -> "HeldOut":
         """Returns those of the split `"validation"`, see `training_feed`."""
         cluster = Cluster.of(strategy)
-        batch_size = recipe.batch_size // cluster.count
+        # What fits in a replica's memory in training does so here.
+        at_once = recipe.batch_size // recipe.accumulate
         batches = evaluation_batches(
             examples,
             "validation",
             preprocessing,
-            batch_size,
+            at_once // cluster.count,
             worker=cluster.worker,
             max_bad_share=max_bad_share,
         )
-        place = functools.partial(distributed, strategy, recipe.batch_size)
-        return cls(batches.dataset, batches.damage, place, batch_size)
+        place = functools.partial(distributed, strategy, at_once)
+        return cls(batches.dataset, batches.damage, place, at_once // cluster.count)
 
     def __iter__(self) -> Iterator[Any]:
         with self.damage.told():

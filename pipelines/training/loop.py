@@ -26,7 +26,7 @@ from pipelines.training import nonfinite
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.feed import Feed
 from pipelines.training.interruption import Interruption
-from pipelines.training.progress import Progress, write_rows
+from pipelines.training.progress import Progress, Span, write_rows
 from pipelines.training.step import (
     EvaluationStep,
     Measured,
@@ -182,20 +182,21 @@ class Loop:
             self.feed.start(progress.epoch, progress.step)
         # The host reads what a step measured while the device runs the next one.
         running: tuple[int, Outcome, Any] | None = None
-        seconds, waited = progress.seconds, progress.waited
-        begin, waited_before = time.perf_counter(), self.feed.waited
+        ended, waited = time.perf_counter(), self.feed.waited
 
         def finish(step: int, outcome: Outcome, batch: Any) -> None:
-            progress.seconds = seconds + time.perf_counter() - begin
-            progress.waited = waited + self.feed.waited - waited_before
-            progress.step = step + 1
-            progress.measured += outcome.measured()
+            nonlocal ended, waited
+            measured = outcome.measured()
+            before, ended = ended, time.perf_counter()
+            waited_before, waited = waited, self.feed.waited
+            progress.finish_step(Span(measured, ended - before, waited - waited_before))
             self._stopping |= outcome.stop_asked()
             if outcome.failed:
                 self._handle_failure(step, batch)
-            logs = progress.logs(self.recipe.batch_size)
-            self._log_step(step, logs)
-            told.on_train_batch_end(step, logs)
+            # A row for every twentieth of an epoch.
+            if progress.step % max(1, self.steps_per_epoch // _ROWS_PER_EPOCH) == 0:
+                progress.add_row(learning_rate=self._learning_rate(step))
+            told.on_train_batch_end(step, progress.so_far.logs())
             self.watch.beat(f"step {step + 1} of epoch {progress.epoch + 1}")
 
         for step in range(progress.step, self.steps_per_epoch):
@@ -246,7 +247,7 @@ class Loop:
     def _finish_epoch(self, told: Any, measured: Measured) -> None:
         progress = self.progress
         logs = {
-            **progress.logs(self.recipe.batch_size),
+            **progress.so_far.logs(),
             **_validation_logs(measured),
             "learning_rate": self._learning_rate(self.steps_per_epoch - 1),
         }
@@ -298,15 +299,6 @@ class Loop:
             write_rows(self.directory / "steps.csv", self.progress.steps)
             write_rows(self.directory / "events.csv", self.progress.events)
 
-    def _log_step(self, step: int, logs: dict[str, float]) -> None:
-        """Keeps a row for every twentieth of an epoch."""
-        if (step + 1) % max(1, self.steps_per_epoch // _ROWS_PER_EPOCH):
-            return
-        names = ("loss", "gradient_norm", "images_per_second", "data_wait_share")
-        rate = self._learning_rate(step)
-        row = {"epoch": self.progress.epoch, "step": step, "learning_rate": rate}
-        self.progress.steps.append({**row, **{name: logs[name] for name in names}})
-
     def _handle_failure(self, step: int, batch: Any) -> None:
         """Does what `on_nan` says about a step that changed nothing."""
         progress, options = self.progress, self.options
@@ -341,14 +333,15 @@ class Loop:
         self.training_step.go_on()
 
     def _roll_back(self) -> None:
-        """Takes the weights of the last checkpoint, and the schedule of this step."""
+        """Takes the weights of the last checkpoint, but not its step."""
         step = self.training_step
         checkpoint = self.checkpoints.newest(step.shapes(), self.console)
         assert checkpoint is not None  # There is one from the beginning.
         number = int(checkpoint.path.stem.split("-")[1])
         agree(self.strategy, number, "the checkpoint to go back to")
+        iterations = step.optimizer.iterations.numpy()
         step.restore(checkpoint.arrays)
-        step.optimizer.iterations.assign(self.progress.position(self.steps_per_epoch))
+        step.optimizer.iterations.assign(iterations)
 
 
 def _validation_logs(measured: Measured) -> dict[str, float]:

@@ -10,6 +10,41 @@ from typing import Any
 from pipelines import files
 from pipelines.training.step import Measured
 
+STEP_COLUMNS = ("loss", "top1", "gradient_norm", "images_per_second", "data_wait_share")
+"""What a row of `Progress.steps` has of `Span.logs`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """What came of some steps.
+
+    Args:
+        measured: Sums over them.
+        seconds: Their time.
+        waited: How much of it went into waiting for images.
+    """
+
+    measured: Measured = Measured()
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def __add__(self, other: "Span") -> "Span":
+        return Span(
+            self.measured + other.measured,
+            self.seconds + other.seconds,
+            self.waited + other.waited,
+        )
+
+    def logs(self) -> dict[str, float]:
+        """Returns means over the steps, and their rates."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            **self.measured.means(),
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.measured.images / seconds, 1),
+            "data_wait_share": round(self.waited / seconds, 4),
+        }
+
 
 @dataclasses.dataclass
 class Progress:
@@ -18,20 +53,18 @@ class Progress:
     Args:
         epoch: Finished epochs.
         step: Finished steps of the next one.
-        measured: Sums over these steps.
-        seconds: Their time.
-        waited: How much of it went into waiting for images.
-        history: A row for each finished epoch, see `columns`.
-        steps: A row for some of the steps, of all epochs.
+        so_far: What came of these steps.
+        since_row: What came of those since the last row of `steps`.
+        history: A row for each finished epoch.
+        steps: A row for every so many steps, of all epochs: what came of these.
         events: What else happened: `{"epoch", "step", "event"}`.
         schedule: State of a schedule that has one.
     """
 
     epoch: int = 0
     step: int = 0
-    measured: Measured = Measured()
-    seconds: float = 0.0
-    waited: float = 0.0
+    so_far: Span = Span()
+    since_row: Span = Span()
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     steps: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     events: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -44,7 +77,12 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Progress":
         """Returns what `to_json` gave `values` for."""
-        return cls(**{**values, "measured": Measured(**values["measured"])})
+        spans = {
+            name: Span(**{**span, "measured": Measured(**span["measured"])})
+            for name, span in values.items()
+            if name in ("so_far", "since_row")
+        }
+        return cls(**{**values, **spans})
 
     @classmethod
     def resumed(cls, notes: Mapping[str, Any], steps_per_epoch: int) -> "Progress":
@@ -72,18 +110,22 @@ class Progress:
         """Goes to the first step of the next epoch."""
         self.epoch += 1
         self.step = 0
-        self.measured = Measured()
-        self.seconds = self.waited = 0.0
+        self.so_far = self.since_row = Span()
 
-    def logs(self, batch_size: int) -> dict[str, float]:
-        """Returns means over the steps of this epoch so far, and their rates."""
-        seconds = max(self.seconds, 1e-9)
-        return {
-            **self.measured.means(),
-            "seconds": round(self.seconds, 3),
-            "images_per_second": round(self.step * batch_size / seconds, 1),
-            "data_wait_share": round(self.waited / seconds, 4),
-        }
+    def finish_step(self, span: Span) -> None:
+        """Goes to the next step, after what came of one."""
+        self.step += 1
+        self.so_far += span
+        self.since_row += span
+
+    def add_row(self, **values: Any) -> None:
+        """Adds a row to `steps`, unless all since the last row were left out."""
+        if not self.since_row.measured.steps:
+            return
+        logs = self.since_row.logs()
+        row = {"epoch": self.epoch, "step": self.step - 1, **values}
+        self.steps.append({**row, **{name: logs[name] for name in STEP_COLUMNS}})
+        self.since_row = Span()
 
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -91,12 +133,12 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
     Args:
         path: The file.
-        rows: All with the keys of the first.
+        rows: The keys of the last one are the columns; those before may lack some.
     """
     if not rows:
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[-1]), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(path, text.getvalue())

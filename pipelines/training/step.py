@@ -17,6 +17,9 @@ from keras_resnet.training.schedules import Plateau
 
 SUM, MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
 
+# Keras draws seeds below 10^9, so that no replica has another layer's.
+_SEED_STRIDE = 10**9
+
 _NUMBER = re.compile(r"_\d+(?=/|$)")
 
 
@@ -86,8 +89,9 @@ class TrainingStep:
     """Forward, backward and update over all replicas, as a recipe says.
 
     A step whose loss or gradients are not finite changes nothing: no weight, no
-    statistic, no momentum. With `halts`, no later step does either until `go_on` is
-    called, so that the cause can be looked for although steps run ahead of the host.
+    statistic, no momentum. It counts for the schedule, as in PyTorch. With `halts`, no
+    later step changes anything either until `go_on` is called, so that the cause can be
+    looked for although steps run ahead of the host.
 
     Gradients are summed over parts of a batch (`Recipe.accumulate`), then over
     replicas; then they are clipped and applied. In float16 the loss is multiplied by a
@@ -147,6 +151,7 @@ class TrainingStep:
         )
         self._halted = tf.Variable(False, trainable=False)
         self._sums = self._accumulators() if recipe.accumulate > 1 else []
+        self._spread_seeds()
 
     def __call__(self, images: Any, labels: Any, stop: bool = False) -> Outcome:
         """Runs one step.
@@ -188,6 +193,7 @@ class TrainingStep:
         """Goes on from the values of `variables`, and the state of a `Plateau`."""
         for name, variable in self.variables().items():
             variable.assign(values[name])
+        self._spread_seeds()
         if isinstance(self.optimizer.schedule, Plateau) and schedule:
             self.optimizer.schedule.restore(schedule)
 
@@ -210,7 +216,7 @@ class TrainingStep:
             return tf.constant(True)
 
         def leave() -> tf.Tensor:
-            self._strategy.run(self._write_statistics, args=(statistics,))
+            self._strategy.run(self._leave, args=(statistics,))
             return tf.constant(False)
 
         tf.cond(applied, apply, leave)
@@ -250,6 +256,23 @@ class TrainingStep:
         right = [top_k(labels, logits, k=1), self._top5(labels, logits)]
         count = tf.cast(tf.shape(images)[0], tf.float32)
         return gradients, tf.stack([count, total, *map(tf.reduce_sum, right)])
+
+    def _spread_seeds(self) -> None:
+        """Has each replica draw masks of its own; of Keras all get the first one's.
+
+        A checkpoint holds the first replica's seeds, of which the others' follow.
+        """
+        states = [v for v in self.network.variables if v.name == "seed_generator_state"]
+
+        def spread() -> None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            for state in states:
+                seed, drawn = tf.unstack(state.value)
+                seed += tf.cast(replica, seed.dtype) * _SEED_STRIDE
+                state.assign(tf.stack([seed, drawn]))
+
+        if states and self._strategy.num_replicas_in_sync > 1:
+            self._strategy.run(spread)
 
     def _accumulators(self) -> list[tf.Variable]:
         """Returns each replica's sums: of the gradients, and of what is reported."""
@@ -300,6 +323,11 @@ class TrainingStep:
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply(gradients, self.network.trainable_variables)
+
+    def _leave(self, statistics: list[tf.Tensor]) -> None:
+        self._write_statistics(statistics)
+        # The schedule goes on, so that the run ends at its last rate.
+        self.optimizer.iterations.assign_add(1)
 
     def _read_statistics(self) -> list[tf.Tensor]:
         return [tf.identity(variable) for variable in self._statistics]

@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 )
 
 import keras_resnet
+from keras_resnet.analysis import mistakes
 from keras_resnet.training import RECIPES
 from pipelines.command import watch_flags
 from pipelines.data.preprocessing import Preprocessing
@@ -66,7 +67,7 @@ def sample():
     return EvaluationSample(images, generator.integers(0, 3, 70), CLASSES)
 
 
-def drive(callbacks, model, *, epochs=2, start=(0, 0), stop=None):
+def drive(callbacks, model, *, epochs=2, start=(0, 0), stop=None, rows=None):
     """Calls callbacks as the engine does, from `(epoch, step)` until `stop`."""
     first_epoch, first_step = start
     told = keras.callbacks.CallbackList(
@@ -88,6 +89,11 @@ def drive(callbacks, model, *, epochs=2, start=(0, 0), stop=None):
                 "images_per_second": 1234.0,
                 "data_wait_share": 0.031,
             }
+            if rows is not None and (step + 1) % 25 == 0:
+                rate = 0.1 * (epoch * STEPS + step)
+                rows.append(
+                    {"epoch": epoch, "step": step, "learning_rate": rate, "loss": 2.0}
+                )
             told.on_train_batch_end(step, logs)
             if (epoch, step) == stop:
                 return
@@ -125,7 +131,7 @@ def test_prints_a_line_for_each_epoch_without_a_terminal(make_model):
 def test_bar_of_a_resumed_epoch_stands_where_the_run_does(make_model, monkeypatch):
     """One step a second and ten seconds of validation give the time that is left."""
     clock = Clock()
-    monkeypatch.setattr(watching.progress, "time", clock)
+    monkeypatch.setattr(watching.live_line, "time", clock)
     text = io.StringIO()
     bar = ProgressBar(Console(file=text, force_terminal=True, width=200))
     seen = []
@@ -155,7 +161,7 @@ def test_bar_of_a_resumed_epoch_stands_where_the_run_does(make_model, monkeypatc
 
 def test_bar_costs_no_refresh_between_half_seconds(make_model, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(watching.progress, "time", clock)
+    monkeypatch.setattr(watching.live_line, "time", clock)
     bar = ProgressBar(Console(file=io.StringIO(), force_terminal=True))
     bar.set_params({"epochs": 1, "steps": 100, "first_step": 0})
     bar.on_train_begin()
@@ -187,23 +193,25 @@ def value_of(directory, tag):
     return tf.make_ndarray(events.Tensors(tag)[-1].tensor_proto)
 
 
-def watched(directory, sample=None, **options):
+def watched(directory, sample=None, rows=(), **options):
     return watching.make_callbacks(
         directory,
         Console(file=io.StringIO()),
         options=WatchOptions(**options),
         images_at_once=32,
         sample=sample,
-        schedule=lambda step: 0.1 * step,
+        rows=rows,
     )
 
 
 def test_tensorboard_shows_the_run(make_model, sample, tmp_path):
-    drive(watched(tmp_path, sample), make_model())
+    rows = [{"epoch": 0, "step": 0, "loss": 9.0}]  # Told by another process before.
+    drive(watched(tmp_path, sample, rows), make_model(), rows=rows)
     train, validation = (
         tmp_path / "tensorboard" / name for name in ("train", "validation")
     )
-    assert steps_of(train, "batch_loss") == [50, 100]
+    assert steps_of(train, "batch_loss") == [25, 50, 75, 100]
+    assert value_of(train, "batch_loss") == 2.0
     assert value_of(train, "batch_learning_rate") == pytest.approx(9.9)
     assert steps_of(train, "epoch_top1") == [50, 100]
     assert value_of(validation, "epoch_loss") == 0.5
@@ -219,15 +227,17 @@ def test_tensorboard_shows_the_run(make_model, sample, tmp_path):
 def test_killed_and_resumed_run_continues_its_curves(make_model, tmp_path):
     """A process that is lost after step 80 goes on from a checkpoint at step 60."""
     model = make_model()
-    lost = watched(tmp_path)
-    drive(lost, model, epochs=4, stop=(2, 10))
+    rows = []
+    lost = watched(tmp_path, rows=rows)
+    drive(lost, model, epochs=4, stop=(2, 10), rows=rows)
     watching.close(lost)
     # Files are read in the order of their times, in seconds; processes take longer.
     for path in tmp_path.glob("tensorboard/*/events.*"):
         path.rename(re.sub(r"tfevents\.\d+", "tfevents.0000000001", str(path)))
-    drive(watched(tmp_path), model, epochs=4, start=(1, 10))
+    del rows[2:]
+    drive(watched(tmp_path, rows=rows), model, epochs=4, start=(1, 10), rows=rows)
     train = tmp_path / "tensorboard" / "train"
-    assert steps_of(train, "batch_loss") == [50, 100, 150, 200]
+    assert steps_of(train, "batch_loss") == list(range(25, 201, 25))
     assert steps_of(train, "epoch_loss") == [50, 100, 150, 200]
 
 
@@ -340,8 +350,8 @@ def test_mistakes_and_confusion():
             [0.5, 0.3, 0.2],
         ]
     )
-    assert pictures.hardest_mistakes(probabilities, labels).tolist() == [2, 4, 1]
-    counts = pictures.confusion_matrix(probabilities, labels, 3)
+    assert mistakes.hardest(probabilities, labels).tolist() == [2, 4, 1]
+    counts = mistakes.confusion(probabilities, labels)
     assert counts.tolist() == [[1, 1, 0], [1, 0, 0], [1, 0, 1]]
     images = np.full((5, 8, 8, 3), (200, 30, 60), np.uint8)
     drawn = pictures.draw_mistakes(images, labels, probabilities, CLASSES)
@@ -542,6 +552,34 @@ def test_resumed_run_is_tracked_as_one(name, make_model, tmp_path, monkeypatch):
     }
     assert library.calls == told[name]
     assert json.loads((tmp_path / f"{name}.json").read_text())["epochs"] == 3
+
+
+class Unreachable(FakeMlflow):
+    """A server that does not answer the first calls of some kind."""
+
+    def __init__(self, name, times):
+        super().__init__()
+        self.answer, self.times = getattr(self, name), times
+        setattr(self, name, self.fail)
+
+    def fail(self, *args, **values):
+        self.times -= 1
+        if self.times >= 0:
+            raise ConnectionError("no route to host")
+        return self.answer(*args, **values)
+
+
+@pytest.mark.parametrize("name", ["start_run", "log_metrics", "end_run"])
+def test_failing_tracker_loses_nothing(name, make_model, tmp_path, monkeypatch, capsys):
+    library = Unreachable(name, times=2)
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    callbacks = tracked(tmp_path, "mlflow")
+    drive(callbacks, make_model(), epochs=3)
+    watching.close(callbacks)
+    told = [call for call in library.calls if call[0] == "log_metrics"]
+    assert [epoch for _, epoch, _ in told] == [1, 2, 3]
+    printed = callbacks[-1].console.file.getvalue()
+    assert "--track=mlflow fails (ConnectionError: no route to host)" in printed
 
 
 def test_missing_tracker_is_told_before_training(monkeypatch):

@@ -1,7 +1,7 @@
 """What TensorBoard shows of a run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from keras_resnet.analysis.mistakes import confusion
 from pipelines.training.watching.closing import ClosingCallback
 from pipelines.training.watching.pictures import (
-    confusion_matrix,
     draw_confusion,
     draw_mistakes,
 )
@@ -22,14 +22,6 @@ from pipelines.training.watching.sample import (
     Looker,
 )
 
-_EVERY_STEPS = 50
-_STEP_SCALARS = (
-    "loss",
-    "top1",
-    "gradient_norm",
-    "images_per_second",
-    "data_wait_share",
-)
 _LOOKING_SHARE = 0.03
 
 
@@ -41,7 +33,8 @@ class TensorBoard(ClosingCallback):
     since the run began, so that a resumed run continues its curves; what a killed
     process had written beyond that point is dropped from them.
 
-    - every 50 steps: `batch_*`, of the step's logs, and the learning rate;
+    - for every row of `steps.csv`: `batch_*`, what came of the steps since the row
+      before, and the learning rate;
     - every epoch: `epoch_*`, all of the epoch's logs, those of the validation in a run
       of their own; the norm of each stage's weights;
     - at ends of epochs, as long as that takes at most 3% of the run's time, and at the
@@ -52,7 +45,7 @@ class TensorBoard(ClosingCallback):
         directory: Gets the folders `train` and `validation`.
         sample: Validation images to look at the network with; None for none.
         images_at_once: Images that fit in a replica's memory in training.
-        schedule: The learning rate by step; None to write it with the epochs only.
+        rows: Those of `steps.csv`, see `Progress.steps`; more come while it trains.
     """
 
     def __init__(
@@ -60,13 +53,14 @@ class TensorBoard(ClosingCallback):
         directory: Path,
         sample: EvaluationSample | None,
         images_at_once: int,
-        schedule: Callable[[int], Any] | None = None,
+        rows: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         self.directory = directory
         self.sample = sample
         self.images_at_once = images_at_once
-        self.schedule = schedule
+        self.rows = rows
+        self._rows_written = len(rows)
         self._writers: dict[str, tf.summary.SummaryWriter] = {}
         self._looking_seconds = 0.0
 
@@ -89,18 +83,16 @@ class TensorBoard(ClosingCallback):
     def on_train_batch_end(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        """Writes the step's logs, every 50 steps."""
+        """Writes the row that the step may have ended."""
         self._steps += 1
-        step = self._steps_before + batch + 1
-        if step % _EVERY_STEPS:
+        rows = self.rows[self._rows_written :]
+        if not rows:
             return
-        with self._writers["train"].as_default(step):
-            for name in _STEP_SCALARS:
-                if logs and name in logs:
-                    tf.summary.scalar(f"batch_{name}", logs[name])
-            if self.schedule is not None:
-                rate = float(self.schedule(step - 1))
-                tf.summary.scalar("batch_learning_rate", rate)
+        with self._writers["train"].as_default(self._steps_before + batch + 1):
+            for row in rows:
+                for name in row.keys() - {"epoch", "step"}:
+                    tf.summary.scalar(f"batch_{name}", row[name])
+        self._rows_written = len(self.rows)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's logs, and what the network looks like inside."""
@@ -140,7 +132,7 @@ class TensorBoard(ClosingCallback):
         mistakes = draw_mistakes(
             sample.images, sample.labels, probabilities, sample.classes
         )
-        counts = confusion_matrix(probabilities, sample.labels, len(sample.classes))
+        counts = confusion(probabilities, sample.labels)
         with self._writers["train"].as_default(step):
             for stage, norm in inside.gradient_norms.items():
                 tf.summary.scalar(f"gradient_norm/{stage}", norm)
