@@ -2,22 +2,27 @@
 
 import dataclasses
 import math
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 
+from keras_resnet import structure
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """The cost of one layer for one image.
+    """The cost of one call of a layer, for one image.
 
     Args:
-        name: The layer's name.
+        name: The layer's name, that of a nested model's layer behind the model's.
         kind: The layer's class name.
         output_shape: Shape of its output without the batch axis.
-        parameters: Number of trainable parameters.
+        parameters: Number of parameters that training changes, frozen or not.
         multiply_adds: Number of multiplications, each with its addition, in
-            convolutions and dense layers; zero for all others, as the paper counts.
+            convolutions, dense layers and attention; zero for all others, as the paper
+            counts.
     """
 
     name: str
@@ -32,14 +37,14 @@ class Cost:
     """The cost of a network for one image; `str()` gives a table.
 
     Args:
-        layers: One entry for each layer, in the model's order.
+        layers: One entry for each call of a layer, in the model's order.
     """
 
     layers: tuple[LayerCost, ...]
 
     @property
     def parameters(self) -> int:
-        """Number of trainable parameters (Table 6's "# params")."""
+        """Number of parameters (Table 6's "# params")."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
@@ -64,8 +69,11 @@ class Cost:
 def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost:
     """Counts parameters and multiply-adds of any functional model, layer by layer.
 
+    The layers of a nested model stand in its place, as `"nested/layer"`. A layer that
+    is called several times has an entry for each call, the parameters in the first.
+
     Args:
-        model: A functional model; every layer is called once.
+        model: A functional or sequential model.
         input_shape: Image shape without the batch axis to count for. Defaults to the
             model's own, which then must leave no size open.
 
@@ -73,23 +81,24 @@ def cost(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> Cost
         The `Cost`.
 
     Raises:
-        ValueError: If the model's image size is open and `input_shape` is not given.
+        ValueError: If the model's image size is open and `input_shape` is not given, or
+            a layer multiplies in a way that is not known here.
 
     Example:
 
     >>> keras_resnet.analysis.cost(keras_resnet.ResNet50(weights=None)).multiply_adds
     3857973248
     """
+    inputs = None
     if input_shape is not None:
-        model = keras.models.clone_model(
-            model, input_tensors=keras.Input(tuple(input_shape))
-        )
-    if None in model.input_shape[1:]:
-        raise ValueError(
-            f"{model.name!r} takes images of any size: pass `input_shape` to say for "
-            "which size to count."
-        )
-    return Cost(tuple(_layer_cost(layer) for layer in model.layers))
+        inputs = [keras.Input(tuple(input_shape), dtype=model.inputs[0].dtype)]
+    for image in inputs or model.inputs:
+        if None in image.shape[1:]:
+            raise ValueError(
+                f"{model.name!r} takes images of any size: pass `input_shape` to say "
+                "for which size to count."
+            )
+    return Cost(tuple(_costs(structure.calls(model, inputs), "", set())))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,24 +145,114 @@ def compare_costs(*models: keras.Model) -> CostComparison:
     return CostComparison({model.name: cost(model) for model in models})
 
 
-def _layer_cost(layer: keras.layers.Layer) -> LayerCost:
-    output_shape = tuple(layer.output.shape[1:])
-    return LayerCost(
-        name=layer.name,
-        kind=type(layer).__name__,
-        output_shape=output_shape,
-        parameters=sum(math.prod(w.shape) for w in layer.trainable_weights),
-        multiply_adds=_multiply_adds(layer, output_shape),
+def _costs(
+    calls: list[structure.Call], prefix: str, seen: set[int]
+) -> Iterator[LayerCost]:
+    """Yields the entries of calls; `seen` are the layers that were counted before."""
+    for operation, inputs, outputs in calls:
+        name = f"{prefix}{operation.name}"
+        if isinstance(operation, keras.Model):
+            yield from _costs(structure.calls(operation, inputs), f"{name}/", seen)
+            continue
+        is_new = id(operation) not in seen
+        seen.add(id(operation))
+        yield LayerCost(
+            name=name,
+            kind=type(operation).__name__,
+            output_shape=tuple(outputs[0].shape[1:]),
+            parameters=_parameters(operation) if is_new else 0,
+            multiply_adds=_multiply_adds(operation, inputs, outputs),
+        )
+
+
+def _parameters(operation: Any) -> int:
+    """Counts what training changes, also where it is frozen: no running statistics."""
+    statistics = {
+        id(getattr(operation, name, None))
+        for name in ("moving_mean", "moving_variance")
+    }
+    return sum(
+        math.prod(weight.shape)
+        for weight in getattr(operation, "weights", ())
+        if id(weight) not in statistics
     )
 
 
-def _multiply_adds(layer: Any, output_shape: tuple[int, ...]) -> int:
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(output_shape[:-1]) * math.prod(layer.kernel.shape)
-    if isinstance(
-        layer, (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-    ):
-        channels_last = layer.data_format == "channels_last"
-        space = output_shape[:-1] if channels_last else output_shape[1:]
-        return math.prod(space) * math.prod(layer.kernel.shape)
+Tensors = list[keras.KerasTensor]
+
+
+def _positions(layer: Any, tensor: keras.KerasTensor) -> int:
+    """Returns the number of a feature map's pixels."""
+    shape = tensor.shape[1:]
+    return math.prod(shape[:-1] if layer.data_format == "channels_last" else shape[1:])
+
+
+def _convolution(layer: Any, inputs: Tensors, outputs: Tensors) -> int:
+    return _positions(layer, outputs[0]) * math.prod(layer.kernel.shape)
+
+
+def _transposed(layer: Any, inputs: Tensors, outputs: Tensors) -> int:
+    return _positions(layer, inputs[0]) * math.prod(layer.kernel.shape)
+
+
+def _separable(layer: Any, inputs: Tensors, outputs: Tensors) -> int:
+    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    weights = sum(math.prod(kernel.shape) for kernel in kernels)
+    return _positions(layer, outputs[0]) * weights
+
+
+def _dense(layer: Any, inputs: Tensors, outputs: Tensors) -> int:
+    return math.prod(outputs[0].shape[1:-1]) * math.prod(layer.kernel.shape)
+
+
+def _attention(layer: Any, inputs: Tensors, outputs: Tensors) -> int:
+    """Counts four projections, queries times keys, and weights times values."""
+    query, key = math.prod(inputs[0].shape[1:-1]), math.prod(inputs[1].shape[1:-1])
+    kernels = [weight.shape for weight in layer.weights if len(weight.shape) == 3]
+    projections = sum(
+        positions * math.prod(kernel)
+        for positions, kernel in zip((query, key, key, query), kernels, strict=True)
+    )
+    return projections + query * key * layer.num_heads * (
+        layer.key_dim + layer.value_dim
+    )
+
+
+_COUNTS: dict[tuple[type, ...], Callable[[Any, Tensors, Tensors], int]] = {
+    (keras.layers.Dense,): _dense,
+    (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D): _convolution,
+    (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D): _convolution,
+    (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D): _separable,
+    (
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3DTranspose,
+    ): _transposed,
+    (keras.layers.MultiHeadAttention,): _attention,
+    (keras.layers.Embedding, keras.layers.PReLU): lambda *call: 0,
+}
+
+# Without weights, and yet products of what they are called on.
+_UNCOUNTED_LAYERS = (keras.layers.Attention, keras.layers.Dot)
+_UNCOUNTED_OPERATIONS = (
+    r"(\w*conv\w*|\w*attention|dot|einsum|inner|matmul|outer|tensordot|vdot)(_\d+)?"
+)
+
+
+def _multiply_adds(operation: Any, inputs: Tensors, outputs: Tensors) -> int:
+    for kinds, count in _COUNTS.items():
+        if isinstance(operation, kinds):
+            return count(operation, inputs, outputs)
+    if isinstance(operation, keras.layers.Layer):
+        # One weight for each channel scales, as batch norms do; a matrix multiplies.
+        is_known = not isinstance(operation, _UNCOUNTED_LAYERS) and all(
+            len(weight.shape) < 2 for weight in operation.weights
+        )
+    else:
+        is_known = not re.fullmatch(_UNCOUNTED_OPERATIONS, operation.name)
+    if not is_known:
+        raise ValueError(
+            f"The multiply-adds of {operation.name!r}, a {type(operation).__name__}, "
+            "are not known: count a model without it, or each part by itself."
+        )
     return 0

@@ -29,13 +29,15 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         batch norms and with fewer parameters. It trains too, without normalising.
 
     Raises:
-        ValueError: If the layers are not named as ours.
+        ValueError: If the layers are not named as ours, or one is called more than
+            once.
 
     Example:
 
     >>> folded = keras_resnet.surgery.fold_batch_norm(model)
     """
     structure.stages(model)
+    structure.check_unshared(model)
     norms = [
         layer
         for layer in model.layers

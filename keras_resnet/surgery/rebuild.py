@@ -33,7 +33,11 @@ def rebuild(
 
     Returns:
         The new model.
+
+    Raises:
+        ValueError: If a layer is called more than once.
     """
+    structure.check_unshared(model)
     structure.allow_recursion(len(model.layers) + new_layers)
     new = keras.models.clone_model(model, clone_function=replace, call_function=connect)
     if isinstance(model, RematerializedModel):

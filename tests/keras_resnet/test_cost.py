@@ -64,10 +64,63 @@ def test_counts_one_convolution_by_hand():
     assert counted.parameters == (3 * 3 * 3 * 5 + 5) + (4 * 4 * 5 * 7 + 7)
 
 
-def test_trainable_parameters_only():
+def test_parameters_are_what_training_changes_frozen_or_not():
     model = keras_resnet.ResNet20()
     trainable = sum(np.prod(w.shape) for w in model.trainable_weights)
     assert cost(model).parameters == trainable
+    model.trainable = False
+    assert cost(model).parameters == trainable
+    model.get_layer("conv1_bn").trainable = True
+    assert cost(model).parameters == trainable
+
+
+@pytest.mark.parametrize(
+    ("build", "millions", "size"),
+    # Xception's 8.4 billion (1610.02357) and MobileNetV2's 300 million (1801.04381),
+    # whose tables count the same multiplications.
+    [("Xception", 8_400, (299, 299, 3)), ("MobileNetV2", 300, (224, 224, 3))],
+)
+def test_counts_depthwise_and_separable_convolutions(build, millions, size):
+    model = getattr(keras.applications, build)(weights=None, input_shape=size)
+    assert cost(model).multiply_adds / 1e6 == pytest.approx(millions, rel=0.01)
+
+
+def test_counts_nested_and_shared_layers_where_they_are_called():
+    network = keras_resnet.ResNet20()
+    single = cost(network)
+    first, second = keras.Input((32, 32, 3)), keras.Input((32, 32, 3))
+    nested = keras.Sequential([keras.Input((32, 32, 3)), network], name="nested")
+    twins = keras.Model([first, second], [nested(first), nested(second)])
+    counted = cost(twins)
+    assert counted.multiply_adds == 2 * single.multiply_adds
+    assert counted.parameters == single.parameters
+    assert counted.layers[0].name == "nested/resnet20/conv1_conv"
+
+
+def test_counts_attention_and_transposed_convolutions_by_hand():
+    images = keras.Input((4, 4, 6))
+    larger = keras.layers.Conv2DTranspose(5, 3, strides=2, padding="same")(images)
+    assert cost(keras.Model(images, larger)).multiply_adds == 4 * 4 * 3 * 3 * 5 * 6
+    query, value = keras.Input((10, 32)), keras.Input((12, 16))
+    attended = keras.layers.MultiHeadAttention(4, 8, value_dim=3)(query, value)
+    projections = 10 * 32 * 32 + 12 * 16 * 32 + 12 * 16 * 12 + 10 * 12 * 32
+    counted = cost(keras.Model([query, value], attended)).multiply_adds
+    assert counted == projections + 4 * (10 * 12 * 8 + 10 * 12 * 3)
+
+
+@pytest.mark.parametrize(
+    ("multiply", "name"),
+    [
+        (lambda x: keras.ops.matmul(x, x), "matmul"),
+        (lambda x: keras.layers.Dot(1, name="products")([x, x]), "products"),
+        (lambda x: keras.layers.LSTM(3, name="recurrent")(x), "recurrent"),
+    ],
+)
+def test_refuses_what_it_cannot_count(multiply, name):
+    inputs = keras.Input((4, 4))
+    model = keras.Model(inputs, multiply(inputs))
+    with pytest.raises(ValueError, match=f"multiply-adds of '{name}"):
+        cost(model)
 
 
 def test_open_image_size():
@@ -80,7 +133,9 @@ def test_open_image_size():
 
 
 def test_prints_every_layer_and_the_total():
-    counted = cost(keras_resnet.ResNet20())
+    model = keras_resnet.ResNet20()
+    counted = cost(model)
     lines = str(counted).splitlines()
     assert len(lines) == len(counted.layers) + 2
+    assert len(counted.layers) == len(model.layers) - 1
     assert lines[-1].split() == ["total", "269,722", "40,551,040"]

@@ -473,3 +473,19 @@ def test_backend(backend, tmp_path):
     for name, gaps in answer["gaps"].items():
         for gap in gaps:
             np.testing.assert_allclose(gap, 0, atol=1e-6, err_msg=f"{name}: {gaps}")
+
+
+@pytest.mark.parametrize("shared", ["conv", "bn"])
+def test_refuses_shared_layers(shared):
+    inputs = keras.Input((8, 8, 4))
+    convolution = keras.layers.Conv2D(4, 3, padding="same", name="conv2_block1_1_conv")
+    norm = keras.layers.BatchNormalization(name="conv2_block1_1_bn")
+    x = norm(convolution(inputs))
+    x = convolution(x) if shared == "conv" else norm(x)
+    model = keras.Model(inputs, x, name="twice")
+    for change in (
+        surgery.fold_batch_norm,
+        lambda model: surgery.precise_batch_norm(model, np.zeros((2, 8, 8, 4))),
+    ):
+        with pytest.raises(ValueError, match=rf"_1_{shared}' of 'twice' is called 2 t"):
+            change(model)
