@@ -75,7 +75,7 @@ def _long_epoch(examples: Any) -> Any:
 
 
 def ours(directory: str, batch: int, augmentation: str, size: int) -> Batches:
-    from pipelines.data.augmentation import compose
+    from pipelines.data.augmentation import Augmentation
     from pipelines.data.input_pipeline import training_batches
     from pipelines.data.preprocessing import Preprocessing
 
@@ -83,7 +83,7 @@ def ours(directory: str, batch: int, augmentation: str, size: int) -> Batches:
         training_batches(
             _long_epoch(_examples(directory)),
             Preprocessing(size, size),
-            compose(augmentation),
+            Augmentation.parse(augmentation),
             batch,
             range(10**6),
             seed=0,
@@ -95,11 +95,11 @@ def any_order(directory: str, batch: int, augmentation: str, size: int) -> Batch
     import tensorflow as tf
 
     from pipelines.data import records
-    from pipelines.data.augmentation import compose
+    from pipelines.data.augmentation import Augmentation
     from pipelines.data.preprocessing import Preprocessing
 
     preprocessing = Preprocessing(size, size)
-    operations = compose(augmentation)
+    operations = Augmentation.parse(augmentation)
     examples = _examples(directory)
 
     def view(number: tf.Tensor, serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:

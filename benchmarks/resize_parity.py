@@ -22,7 +22,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.images import decode
 from pipelines.data.preprocessing import Preprocessing, prepare
 
@@ -69,11 +69,13 @@ def training_differences(
     """Yields the differences to Pillow of our view and of plain resizing."""
     preprocessing = Preprocessing(size=size, resize=size)
     seed = tf.constant([0, index], tf.int64)
-    augmentation = compose("inception_crop(0.08,1)")
+    augmentation = Augmentation.parse("inception_crop(0.08,1)")
     view = augmentation.view(tf.constant(encoded), preprocessing, seed).numpy()
     picture = Image.open(io.BytesIO(encoded)).convert("RGB")
     image = tf.constant([picture.height, picture.width])
-    window = augmentation.operations[0].window(image, seed, size).numpy()
+    operation = augmentation.operations[0]
+    draw = KERNELS[type(operation)].draw_window
+    window = draw(operation, image, seed, size).numpy()
     top, left, height, width = (int(n) for n in window)
     # A window that is decoded at a fraction has whole pixels of the fraction as edges.
     shrinkage = max(min(height, width) / size, 1)

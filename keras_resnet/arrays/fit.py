@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_resnet import networks
 from keras_resnet.arrays.trainee import Trainee
-from keras_resnet.arrays.views import Augmentation, Center, Frame, compose
+from keras_resnet.arrays.views import Augmentation, Frame, center
 from keras_resnet.builder import build
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.spec import ResNetSpec
@@ -110,7 +110,7 @@ def fit_arrays(
     >>> fitted = fit_arrays("resnet20", RECIPES["he2015_cifar"], images, labels)
     >>> fitted.model.save("resnet20.keras")
     """
-    augmentation = compose(recipe.augmentation)
+    augmentation = Augmentation.parse(recipe.augmentation)
     labels = _checked(images, labels, "training")
     with _seeded(seed):
         model = _model(network, recipe, int(labels.max()) + 1, weights)
@@ -183,7 +183,8 @@ class TrainingBatches:
 
     Example:
 
-    >>> batches = TrainingBatches(images, labels, compose("pad_crop(4)|flip"), 10, 128)
+    >>> augmentation = Augmentation.parse("pad_crop(4)|flip")
+    >>> batches = TrainingBatches(images, labels, augmentation, 10, 128)
     >>> views, view_labels = batches.batch(epoch=0, index=7, frame=Frame(32, 32))
     """
 
@@ -275,7 +276,7 @@ class _ValidationBatches:
         count = len(self._images)
         places = np.arange(index * self._batch_size, (index + 1) * self._batch_size)
         rows = np.minimum(places, count - 1)
-        views = Center()(self._images[rows], np.random.default_rng(0), self._frame)
+        views = center(self._images[rows], None, self._frame)
         weight = len(self) * self._batch_size / count
         weights = np.where(places < count, np.float32(weight), np.float32(0))
         return views, self._labels[rows], weights

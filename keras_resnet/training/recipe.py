@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from keras_resnet.training.augmentation import Augmentation
 from keras_resnet.training.losses import LOSSES
 from keras_resnet.training.optimizers import MOMENTUM_FORMS, OPTIMIZERS
 from keras_resnet.training.schedules import SCHEDULES, WARMUPS
@@ -65,7 +66,8 @@ class Recipe:
         loss: `"softmax"` or `"sigmoid"` (binary cross-entropy of each class, 2110.00476
             section 3), see `keras_resnet.training.losses`.
         label_smoothing: Share of the label that is spread over all classes.
-        augmentation: What `pipelines.data.augmentation.compose` takes.
+        augmentation: What `keras_resnet.training.augmentation.Augmentation.parse`
+            takes.
         image_size: Height and width in pixels at evaluation; 0 takes the network's
             published size.
         resize_ratio: Evaluation scales the shorter side to this many image sizes.
@@ -137,6 +139,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self._check_names()
+        self._check_augmentation()
         self._check_numbers()
         self._check_spans()
         self._check_sizes()
@@ -205,6 +208,12 @@ class Recipe:
             OPTIMIZERS[self.optimizer].decay_forms,
             f" with optimizer {self.optimizer!r}",
         )
+
+    def _check_augmentation(self) -> None:
+        try:
+            Augmentation.parse(self.augmentation)
+        except ValueError as error:
+            raise ValueError(f"'augmentation': {error}") from error
 
     def _check_choice(self, field: str, known: Iterable[str], when: str = "") -> None:
         if getattr(self, field) not in known:

@@ -93,7 +93,7 @@ def training_batches(
     Args:
         examples: What to train on; its split `"train"` is read.
         preprocessing: Size and mean colour.
-        augmentation: How an image becomes a view, see `augmentation.compose`.
+        augmentation: How an image becomes a view.
         batch_size: Images per step over all workers and replicas.
         epochs: Numbers of the epochs to give, from 0.
         seed: Decides order and augmentation.
@@ -117,8 +117,9 @@ def training_batches(
 
     Example:
 
+    >>> augmentation = Augmentation.parse("pad_crop(4)|flip")
     >>> batches = training_batches(
-    ...     examples, preprocessing, compose("pad_crop(4)|flip"), 128, range(6), seed=0
+    ...     examples, preprocessing, augmentation, 128, range(6), seed=0
     ... )
     >>> images, labels = next(iter(batches.dataset))
     """

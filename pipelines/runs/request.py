@@ -11,7 +11,6 @@ import keras_resnet
 from keras_resnet.training import RECIPES, Recipe
 from keras_resnet.training.overrides import as_text, override, parse_settings
 from pipelines import environment
-from pipelines.data.augmentation import compose
 from pipelines.errors import UserError, unknown
 from pipelines.runs.differences import differences
 
@@ -114,7 +113,6 @@ def request(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
-    compose(chosen.augmentation)
     return RunConfig(data=data, network=network, recipe=chosen, **others)
 
 

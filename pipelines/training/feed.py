@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import (
@@ -157,7 +157,7 @@ def training_feed(
     """
     worker = Cluster.of(strategy).worker
     sizes = recipe.train_sizes(preprocessing.size)
-    augmentation = compose(recipe.augmentation)
+    augmentation = Augmentation.parse(recipe.augmentation)
 
     def make(epochs: range, first_step: int) -> Batches:
         size = sizes[epochs.start]

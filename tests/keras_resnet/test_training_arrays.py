@@ -16,8 +16,8 @@ import keras_resnet
 from keras_resnet.arrays import __main__ as command
 from keras_resnet.arrays.fit import TrainingBatches, fit_arrays
 from keras_resnet.arrays.trainee import Trainee
-from keras_resnet.arrays.views import MEAN_COLOUR, Frame, InceptionCrop, compose
-from keras_resnet.training import Recipe
+from keras_resnet.arrays.views import KERNELS, MEAN_COLOUR, Augmentation, Frame
+from keras_resnet.training import Recipe, augmentation
 
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
@@ -298,10 +298,10 @@ def test_refused(changes, options, message, images_and_labels, initial):
 # Batches.
 
 
-def batches(seed=0, augmentation="pad_crop(2)|flip|mixup(1)", batch_size=4):
+def batches(seed=0, text="pad_crop(2)|flip|mixup(1)", batch_size=4):
     images, labels = drawings(20)
     return TrainingBatches(
-        images, labels, compose(augmentation), CLASSES, batch_size, seed
+        images, labels, Augmentation.parse(text), CLASSES, batch_size, seed
     )
 
 
@@ -346,7 +346,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_index():
 
 @pytest.mark.parametrize("repeats", [1, 2])
 def test_an_epoch_shows_every_image_as_often(repeats):
-    shown = batches(augmentation=f"center|repeat({repeats})")
+    shown = batches(text=f"center|repeat({repeats})")
     views = [shown.batch(0, index, Frame(SIZE, SIZE))[0] for index in range(5)]
     _, counts = np.unique(np.concatenate(views), axis=0, return_counts=True)
     assert counts.tolist() == [repeats] * (20 // repeats)
@@ -358,7 +358,7 @@ def test_an_epoch_shows_every_image_as_often(repeats):
 def augmented(text, images, frame, labels=None, seed=0):
     labels = np.zeros(len(images), int) if labels is None else labels
     rng = np.random.default_rng(seed)
-    return compose(text)(images, labels, len(images), rng, frame)
+    return Augmentation.parse(text)(images, labels, len(images), rng, frame)
 
 
 def noise(*shape):
@@ -439,7 +439,9 @@ def test_inception_crop_draws_as_torchvision(torchvision):
     from torchvision.transforms import RandomResizedCrop
 
     shape, count = (50, 90), 4000
-    ours = InceptionCrop().windows(count, shape, np.random.default_rng(0))
+    draw = KERNELS[augmentation.InceptionCrop].draw
+    rng = np.random.default_rng(0)
+    ours = draw(augmentation.InceptionCrop(), rng, (count, *shape, 3), Frame(24, 24))
     torch.manual_seed(0)
     picture = Image.fromarray(noise(*shape, 3))
     theirs = np.array(
@@ -457,21 +459,19 @@ def test_inception_crop_draws_as_torchvision(torchvision):
         np.testing.assert_allclose(*quantiles, atol=3)
 
 
-def test_inception_crop_scales_the_window(monkeypatch):
+def test_inception_crop_scales_the_window():
     image = noise(30, 41, 3)
     window = np.array([[3, 5, 20, 25]])
-    monkeypatch.setattr(InceptionCrop, "windows", lambda *_: window)
-    views, _ = augmented("inception_crop", image[None], Frame(12, 12))
+    apply = KERNELS[augmentation.InceptionCrop].apply
+    views = apply(image[None], window, Frame(12, 12))
     np.testing.assert_array_equal(views[0], scaled(image[3:23, 5:30], 12, 12))
 
 
 def test_pca_colour_has_the_covariance_of_its_components():
-    from pipelines.data.augmentation import pca_colour
-
     images = np.full((4000, 1, 1, 3), 128, np.uint8)
     views, _ = augmented("center|pca_colour(0.2)", images, Frame(1, 1))
-    vectors = np.array(pca_colour.EIGENVECTORS)
-    deviations = 0.2 * np.array(pca_colour.EIGENVALUES)
+    vectors = np.array(augmentation.EIGENVECTORS)
+    deviations = 0.2 * np.array(augmentation.EIGENVALUES)
     truth = vectors @ np.diag(deviations**2) @ vectors.T
     shifts = views[:, 0, 0].astype(float) - 128
     np.testing.assert_allclose(np.cov(shifts.T), truth, rtol=0.12, atol=1)
@@ -510,24 +510,3 @@ def test_random_erasing_covers_a_rectangle():
     # Sides are rounded to whole pixels.
     assert areas[areas > 0].min() >= 0.01 * 400
     assert areas.max() <= 0.38 * 400
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("flip", "one view"),
-        ("flip|center", "one view"),
-        ("center|pad_crop(4)", "one view"),
-        ("center|mixup|cutmix", "twice"),
-        ("center|blur", "'blur'"),
-        ("pad_crop(0)", "from 1 to 4096"),
-        ("pad_crop(1,2)", "wrong number"),
-        ("center|repeat", "wrong number"),
-        ("pad_crop(4", "'pad_crop"),
-        ("inception_crop(0.9,0.1)", "wrong order"),
-        ("center|autoaugment", "pipelines.train_imagenet"),
-    ],
-)
-def test_what_is_no_augmentation(text, message):
-    with pytest.raises(ValueError, match=message):
-        compose(text)

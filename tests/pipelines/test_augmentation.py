@@ -1,4 +1,4 @@
-"""Compositions by name, and the views that they begin with."""
+"""What views are functions of, and the views that augmentations begin with."""
 
 import io
 import math
@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from pipelines.data.augmentation import OPERATIONS, compose
-from pipelines.data.augmentation.operation import View
+from keras_resnet.training.augmentation import OPERATIONS, View
+from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.preprocessing import Preprocessing, prepare
-from pipelines.errors import UserError
 
 CIFAR = Preprocessing(size=32, resize=32)
 # Fixed seeds: these tests cannot fail by chance, only by a change.
@@ -40,11 +39,12 @@ def _seeds(count, first=0):
 
 
 def _windows(text, height, width, count=4000, size=224):
-    view = compose(text).operations[0]
+    view = Augmentation.parse(text).operations[0]
+    draw = KERNELS[type(view)].draw_window
     image = tf.constant([height, width])
     windows = tf.function(
         lambda seeds: tf.map_fn(
-            lambda seed: view.window(image, seed, size),
+            lambda seed: draw(view, image, seed, size),
             seeds,
             fn_output_signature=tf.int32,
         )
@@ -53,7 +53,7 @@ def _windows(text, height, width, count=4000, size=224):
 
 
 def _views(text, encoded, preprocessing, count):
-    augmentation = compose(text)
+    augmentation = Augmentation.parse(text)
     views = tf.function(
         lambda seeds: tf.map_fn(
             lambda seed: augmentation.view(encoded, preprocessing, seed),
@@ -66,7 +66,7 @@ def _views(text, encoded, preprocessing, count):
 
 def _on_batch(text, images, preprocessing=CIFAR):
     count = len(images)
-    images = compose(text).on_chunk(
+    images = Augmentation.parse(text).on_chunk(
         tf.constant(images, tf.uint8), _seeds(count), preprocessing
     )
     return images.numpy()
@@ -80,42 +80,6 @@ def transforms(torchvision):
 # Compositions
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("inceptoin_crop(0.08,1)|flip", "did you mean 'inception_crop'"),
-        ("flip|center", "begin with one of center, pad_crop"),
-        ("flip", "begin with one of center, pad_crop"),
-        ("center|pad_crop(4)", "must have one view"),
-        ("center|mixup(0.2)|cutmix(1)", "mixes labels twice"),
-        ("center|repeat(2)|repeat(2)", "repeats images twice"),
-        ("", "is not an operation"),
-        ("center||flip", "is not an operation"),
-        ("center|mixup(0.2", "is not an operation"),
-        ("center|repeat", r"wrong number of parameters; it takes \(times\)"),
-        ("center|flip(0.5)", "wrong number of parameters; it takes none"),
-        ("center|random_erasing(1.5)", "'1.5'; give a number from 0 to 1"),
-        ("center|random_erasing(nan)", "'nan'; give a number from 0 to 1"),
-        ("center|random_erasing(often)", "'often'; give a number from 0 to 1"),
-        ("pad_crop(4.5)", "'4.5'; give a whole number from 1 to 4096"),
-        ("inception_crop(1,0.08)", "give the smaller one first"),
-        ("scale_jitter_crop(480,256)", "give the smaller one first"),
-    ],
-)
-def test_wrong_texts_get_one_sentence(text, sentence):
-    with pytest.raises(UserError, match=sentence) as error:
-        compose(text)
-    assert "\n" not in str(error.value)
-
-
-def test_parameters_and_their_defaults():
-    assert compose(" pad_crop( 4 ) | flip ") == compose("pad_crop|flip()")
-    assert compose("inception_crop(0.08,1)") == compose("inception_crop")
-    assert compose("inception_crop(0.25)").operations[0].low == 0.25
-    assert compose("center|repeat(3)").repeats == 3
-    assert compose("center|flip").repeats == 1
-
-
 def _every_text():
     for name, kind in OPERATIONS.items():
         parameters = "(3)" if name == "repeat" else ""
@@ -125,7 +89,7 @@ def _every_text():
 @pytest.mark.parametrize("text", _every_text())
 def test_an_image_depends_on_its_seed_alone(text):
     """Whatever the other images of its batch, and its place in it."""
-    augmentation = compose(text)
+    augmentation = Augmentation.parse(text)
     encoded = _encoded(_coordinates(20), "jpeg")
     preprocessing = Preprocessing(size=16, resize=16)
 
@@ -263,8 +227,9 @@ def test_inception_crop_falls_back_to_the_centre():
 )
 def test_windows_lie_in_the_image(text, height, width, index):
     seed = tf.constant([0, index], tf.int64)
-    view = compose(text).operations[0]
-    top, left, rows, columns = view.window(tf.constant([height, width]), seed, 224)
+    view = Augmentation.parse(text).operations[0]
+    draw = KERNELS[type(view)].draw_window
+    top, left, rows, columns = draw(view, tf.constant([height, width]), seed, 224)
     assert 0 <= top < top + rows <= height
     assert 0 <= left < left + columns <= width
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import Augmentation
 from pipelines.data.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=64, resize=64)
@@ -23,7 +23,7 @@ def _seeds(count):
 def _batch(text, images, classes=10, labels=None):
     count, size = images.shape[:2]
     labels = np.arange(count) % classes if labels is None else labels
-    augmentation = compose(f"center|{text}")
+    augmentation = Augmentation.parse(f"center|{text}")
     preprocessing = Preprocessing(size=size, resize=size)
 
     @tf.function

@@ -7,17 +7,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipelines.data.augmentation import compose
-from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
-from pipelines.data.augmentation.policies import (
+from keras_resnet.training.augmentation import (
     IMAGENET_POLICY,
     STRENGTHS,
     WIDE_STRENGTHS,
-    _arguments,
 )
+from pipelines.data.augmentation import KERNELS, Augmentation
+from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
+from pipelines.data.augmentation.policies import _arguments
 from pipelines.data.preprocessing import Preprocessing
 
-NAMES = list(PIXEL_OPERATIONS)
+NAMES = list(STRENGTHS)
 BLANK = (124, 116, 104)
 
 
@@ -105,6 +105,11 @@ def test_operation_is_pillows(name):
                 assert difference.max() <= 1, strength
 
 
+def _chosen(text, count, size=224):
+    operation = Augmentation.parse(f"center|{text}").operations[1]
+    return KERNELS[type(operation)].draw(operation, _seeds(count), 8, size)
+
+
 def _torchvision_name(name):
     return "".join(part.capitalize() for part in name.split("_"))
 
@@ -152,8 +157,7 @@ def test_imagenet_policy_is_torchvisions(transforms):
 
 @pytest.mark.parametrize("text", ["randaugment(2,9)", "trivialaugment"])
 def test_operations_and_signs_are_equally_likely(text):
-    policy = compose(f"center|{text}").operations[1]
-    indices, arguments = policy.choose(_seeds(14_000), 8, 224)
+    indices, arguments = _chosen(text, 14_000)
     for slot in range(indices.shape[1]):
         counts = np.bincount(indices[:, slot])
         assert len(counts) == 14
@@ -165,16 +169,14 @@ def test_operations_and_signs_are_equally_likely(text):
 
 def test_randaugments_magnitude_is_the_papers():
     """On the scale of 0 to 10, where 10 is AutoAugment's strongest."""
-    policy = compose("center|randaugment(1,5)").operations[1]
-    indices, arguments = policy.choose(_seeds(500), 8, 224)
+    indices, arguments = _chosen("randaugment(1,5)", 500)
     rotations = arguments.numpy()[indices.numpy() == NAMES.index("rotate")]
     assert set(np.abs(rotations)) == {15.0}
 
 
 def test_autoaugment_draws_sub_policies_with_their_probabilities():
-    policy = compose("center|autoaugment").operations[1]
     count = 50_000
-    indices, _ = policy.choose(_seeds(count), 8, 224)
+    indices, _ = _chosen("autoaugment", count)
     for slot in (0, 1):
         expected = np.zeros(len(NAMES))
         for pair in IMAGENET_POLICY:
@@ -188,10 +190,10 @@ def test_autoaugment_draws_sub_policies_with_their_probabilities():
 def test_applies_what_it_chose():
     preprocessing = Preprocessing(size=33, resize=33)
     images = np.random.default_rng(0).integers(0, 256, (40, 33, 33, 3), "uint8")
-    augmentation = compose("center|randaugment(2,9)")
+    augmentation = Augmentation.parse("center|randaugment(2,9)")
     seeds = _seeds(40)
     ours = augmentation.on_chunk(tf.constant(images), seeds, preprocessing)
-    chosen = augmentation.operations[1].choose(seeds, 8, 33)
+    chosen = _chosen("randaugment(2,9)", 40, 33)
     for image, indices, arguments, own in zip(images, *chosen, ours, strict=True):
         picture = Image.fromarray(image)
         for index, argument in zip(indices.numpy(), arguments.numpy(), strict=True):
@@ -203,8 +205,7 @@ def test_applies_what_it_chose():
 
 def test_color_jitter_is_torchvisions():
     """The factors' range, in each of the six orders equally often."""
-    jitter = compose("center|color_jitter(0.4,0.2,0.1)").operations[1]
-    indices, arguments = jitter.choose(_seeds(6000), 8, 224)
+    indices, arguments = _chosen("color_jitter(0.4,0.2,0.1)", 6000)
     orders, counts = np.unique(indices.numpy(), axis=0, return_counts=True)
     assert len(orders) == 6
     np.testing.assert_allclose(counts, 1000, atol=4 * math.sqrt(1000))

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from pipelines.components.example_gen import example_gen
 from pipelines.data import reading
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import Augmentation
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
 from pipelines.data.preprocessing import Preprocessing
@@ -38,7 +38,7 @@ def read(examples, max_bad_share=0.5, log=None, epochs=range(1)):
     batches = training_batches(
         examples,
         SIZE,
-        compose("center"),
+        Augmentation.parse("center"),
         BATCH,
         epochs,
         0,

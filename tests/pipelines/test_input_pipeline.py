@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines.components.example_gen import example_gen
 from pipelines.data import decoding, images, reading, records
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import Augmentation
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
 from pipelines.data.preprocessing import Preprocessing, prepare
@@ -178,7 +178,9 @@ def test_repeated_views_follow_each_other_and_differ(shards):
 
 
 def test_views_and_labels_are_those_of_the_records(shards):
-    batches = training_batches(shards, SIZE, compose("center"), BATCH, range(1), 3)
+    batches = training_batches(
+        shards, SIZE, Augmentation.parse("center"), BATCH, range(1), 3
+    )
     pictures = {}
     for serialized in tf.data.TFRecordDataset(shards.files("train")):
         record = records.parse(serialized)
@@ -191,7 +193,7 @@ def test_views_and_labels_are_those_of_the_records(shards):
 
 
 def test_random_views_depend_on_epoch_and_record_alone(shards):
-    augmentation = compose("pad_crop(4)|flip|mixup(0.2)")
+    augmentation = Augmentation.parse("pad_crop(4)|flip|mixup(0.2)")
     whole = training_batches(shards, SIZE, augmentation, BATCH, range(2), 0)
     late = training_batches(
         shards, SIZE, augmentation, BATCH, range(1, 2), 0, first_step=4

@@ -10,7 +10,7 @@ from rich.console import Console
 import keras_resnet
 from keras_resnet.training import RECIPES
 from pipelines import environment
-from pipelines.data.augmentation import compose
+from pipelines.data.augmentation import Augmentation
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.runs.differences import check_settings, flat
@@ -139,7 +139,7 @@ def test_evaluation_crops_are_the_sources(name, network, resize, crop):
     [("rsb_a1", 3, True), ("torchvision_v2", 4, True), ("ffcv_88", 1, False)],
 )
 def test_augmentations_are_the_sources(name, views, mixes):
-    augmentation = compose(RECIPES[name].augmentation)
+    augmentation = Augmentation.parse(RECIPES[name].augmentation)
     assert (augmentation.repeats, augmentation.mixes_labels) == (views, mixes)
 
 

@@ -1,5 +1,5 @@
-"""Augmentations of training images, composed by name (docs/augmentation.md)."""
+"""The kernels, in TensorFlow, of `keras_resnet.training.augmentation`'s operations."""
 
-from pipelines.data.augmentation.composition import OPERATIONS, Augmentation, compose
+from pipelines.data.augmentation.composition import KERNELS, Augmentation
 
-__all__ = ["OPERATIONS", "Augmentation", "compose"]
+__all__ = ["KERNELS", "Augmentation"]

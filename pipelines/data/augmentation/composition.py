@@ -1,76 +1,69 @@
-"""Augmentations as text: `"inception_crop(0.08,1)|flip|mixup(0.2)"`."""
+"""Augmentations of training images, done in TensorFlow."""
 
 import dataclasses
 import itertools
-import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from pipelines import errors
-from pipelines.data.augmentation import mixing, pca_colour, policies, spatial, views
-from pipelines.data.augmentation.operation import Mixing, Operation, View, number
-from pipelines.data.preprocessing import Preprocessing
-from pipelines.errors import UserError
+from keras_resnet.training import augmentation as values
+from pipelines.data.augmentation import batches, mixing, policies, views
+from pipelines.data.images import decode_jpeg
+from pipelines.data.preprocessing import Preprocessing, prepare, resize_and_crop
 
 
-@dataclasses.dataclass(frozen=True)
-class Repeat(Operation):
-    """Shows each image several times in a row, differently (1902.05509).
+class Kernel(NamedTuple):
+    """How an operation is done.
 
     Args:
-        times: How often; the input pipeline repeats the records.
+        draw: Draws for a batch, as `batches` says.
+        apply: Does to a batch what was drawn, as `batches` says, or `mixing`.
+        draw_window: What a view shows, as `views` says; None for the evaluation view.
+        streams: How many streams of each image's seed it draws from.
     """
 
-    times: int = number(1, 64)
+    draw: Callable[..., Any] = lambda *_: None
+    apply: Callable[..., Any] = lambda images, *_: images
+    draw_window: Callable[..., tf.Tensor] | None = None
+    streams: int = 8
 
 
-OPERATIONS: dict[str, type[Operation]] = {
-    "center": views.Center,
-    "pad_crop": views.PadCrop,
-    "scale_jitter_crop": views.ScaleJitterCrop,
-    "inception_crop": views.InceptionCrop,
-    "flip": spatial.Flip,
-    "pca_colour": pca_colour.PcaColour,
-    "color_jitter": policies.ColorJitter,
-    "randaugment": policies.RandAugment,
-    "trivialaugment": policies.TrivialAugment,
-    "autoaugment": policies.AutoAugment,
-    "random_erasing": spatial.RandomErasing,
-    "mixup": mixing.Mixup,
-    "cutmix": mixing.Cutmix,
-    "mixup_or_cutmix": mixing.MixupOrCutmix,
-    "repeat": Repeat,
+KERNELS: dict[type[values.Operation], Kernel] = {
+    values.Center: Kernel(),
+    values.PadCrop: Kernel(batches.draw_offsets, batches.shift),
+    values.ScaleJitterCrop: Kernel(draw_window=views.draw_jittered),
+    values.InceptionCrop: Kernel(draw_window=views.draw_inception),
+    values.Flip: Kernel(batches.draw_coins, batches.flip),
+    values.PcaColour: Kernel(batches.draw_components, batches.recolour),
+    values.ColorJitter: Kernel(policies.choose_color_jitter, policies.apply),
+    values.RandAugment: Kernel(policies.choose_randaugment, policies.apply),
+    values.TrivialAugment: Kernel(policies.choose_trivialaugment, policies.apply),
+    values.AutoAugment: Kernel(policies.choose_autoaugment, policies.apply),
+    values.RandomErasing: Kernel(batches.draw_erased, batches.cover),
+    values.Mixup: Kernel(mixing.draw_shares, mixing.average),
+    values.Cutmix: Kernel(mixing.draw_pasted, mixing.cut),
+    values.MixupOrCutmix: Kernel(
+        mixing.draw_shares_and_pasted, mixing.average_or_cut, streams=16
+    ),
+    values.Repeat: Kernel(),  # The input pipeline repeats the records.
 }
-"""The operations by name."""
-
-VIEWS = [name for name, kind in OPERATIONS.items() if issubclass(kind, View)]
-"""The names of those that come first."""
+"""Of every operation."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Augmentation:
-    """A view of an image, and what happens to a batch of views.
+class Augmentation(values.Augmentation):
+    """Augments images on their way from records to batches.
 
     Whatever is random is a function of each image's seed; only mixing depends on the
     other images of the batch too.
 
-    Args:
-        operations: The view first.
+    Example:
+
+    >>> augmentation = Augmentation.parse("pad_crop(4)|flip")
+    >>> augmentation.view(encoded, preprocessing, seed).dtype
+    tf.uint8
     """
-
-    operations: tuple[Operation, ...]
-
-    @property
-    def mixes_labels(self) -> bool:
-        """Whether `on_batch` gives a share of each class instead of one label."""
-        return any(isinstance(step, Mixing) for step in self.operations)
-
-    @property
-    def repeats(self) -> int:
-        """How many views of each image follow one another."""
-        return next(
-            (step.times for step in self.operations if isinstance(step, Repeat)), 1
-        )
 
     def view(
         self, encoded: tf.Tensor, preprocessing: Preprocessing, seed: tf.Tensor
@@ -88,21 +81,23 @@ class Augmentation:
         Raises:
             tf.errors.InvalidArgumentError: If the bytes are not an image.
         """
-        image = self._view.view(encoded, preprocessing, seed)
+        draw = self._window(preprocessing, seed)
+        if draw is None:
+            image = prepare(encoded, preprocessing)
+        else:
+            image = views.decode_window(encoded, draw, preprocessing)
         return tf.ensure_shape(image, [preprocessing.size, preprocessing.size, 3])
 
     def jpeg_view(
         self, encoded: tf.Tensor, preprocessing: Preprocessing, seed: tf.Tensor
     ) -> tf.Tensor:
         """Does the same for a JPEG, faster, and may fail for anything else."""
-        image = self._view.jpeg_view(encoded, preprocessing, seed)
+        draw = self._window(preprocessing, seed)
+        if draw is None:
+            image = resize_and_crop(decode_jpeg(encoded), preprocessing)
+        else:
+            image = views.decode_jpeg_window(encoded, draw, preprocessing)
         return tf.ensure_shape(image, [preprocessing.size, preprocessing.size, 3])
-
-    @property
-    def _view(self) -> View:
-        view = self.operations[0]
-        assert isinstance(view, View)
-        return view
 
     def on_chunk(
         self, images: tf.Tensor, seeds: tf.Tensor, preprocessing: Preprocessing
@@ -118,7 +113,9 @@ class Augmentation:
             Images of the same shape and type.
         """
         for step, stream in self._before_mixing():
-            images = step.on_batch(images, seeds, stream, preprocessing)
+            kernel = KERNELS[type(step)]
+            draws = kernel.draw(step, seeds, stream, preprocessing.size)
+            images = kernel.apply(images, draws, preprocessing)
         return images
 
     def on_batch(
@@ -143,97 +140,43 @@ class Augmentation:
             `mixes_labels`, float32 `(batch, classes)` with rows that sum to one.
         """
         for step, stream in self._streams()[len(self._before_mixing()) :]:
-            images = step.on_batch(images, seeds, stream, preprocessing)
-            if isinstance(step, Mixing):
-                shares = tf.one_hot(labels, classes)
-                images, labels = step.mix(images, shares, seeds, stream)
+            kernel = KERNELS[type(step)]
+            draws = kernel.draw(step, seeds, stream, preprocessing.size)
+            if isinstance(step, values.Mixing):
+                images, kept = kernel.apply(images, _partners(images), draws)
+                own = tf.one_hot(labels, classes)
+                labels = values.mixed(own, _partners(own), kept[:, None])
+            else:
+                images = kernel.apply(images, draws, preprocessing)
         return images, labels
 
-    def _streams(self) -> list[tuple[Operation, int]]:
+    def _window(
+        self, preprocessing: Preprocessing, seed: tf.Tensor
+    ) -> views.DrawWindow | None:
+        view = self.operations[0]
+        draw = KERNELS[type(view)].draw_window
+        if draw is None:
+            return None
+        return lambda image: draw(view, image, seed, preprocessing.size)
+
+    def _streams(self) -> list[tuple[values.Operation, int]]:
         """The operations, each with the first of its own streams of numbers."""
-        ends = itertools.accumulate(step.streams for step in self.operations)
+        ends = itertools.accumulate(
+            KERNELS[type(step)].streams for step in self.operations
+        )
         return list(zip(self.operations, (0, *ends), strict=False))
 
-    def _before_mixing(self) -> list[tuple[Operation, int]]:
+    def _before_mixing(self) -> list[tuple[values.Operation, int]]:
         return list(
             itertools.takewhile(
-                lambda pair: not isinstance(pair[0], Mixing), self._streams()
+                lambda pair: not isinstance(pair[0], values.Mixing), self._streams()
             )
         )
 
 
-def compose(text: str) -> Augmentation:
-    """Makes an augmentation of its name.
+def _partners(rows: tf.Tensor) -> tf.Tensor:
+    """Returns, for each row of a batch, the one before it.
 
-    Args:
-        text: Operations joined by `|`, each a key of `OPERATIONS` with its parameters
-            in parentheses; a parameter left out takes its default. The first is the
-            view, at most one mixes labels.
-
-    Returns:
-        The augmentation.
-
-    Raises:
-        UserError: If an operation is unknown, stands in the wrong place or has a
-            parameter out of its range.
-
-    Example:
-
-    >>> compose("pad_crop(4)|flip").operations
-    (PadCrop(padding=4), Flip())
+    As in torchvision; the order of the records is random already.
     """
-    steps = tuple(_operation(part.strip(), text) for part in text.split("|"))
-    if not isinstance(steps[0], View) or sum(isinstance(s, View) for s in steps) > 1:
-        raise UserError(
-            f"the augmentation {text!r} must have one view, and have it first; begin "
-            f"with one of {', '.join(VIEWS)}"
-        )
-    for kind, what in ((Mixing, "mixes labels"), (Repeat, "repeats images")):
-        if sum(isinstance(step, kind) for step in steps) > 1:
-            raise UserError(
-                f"the augmentation {text!r} {what} twice; leave one of these out"
-            )
-    return Augmentation(steps)
-
-
-def _operation(part: str, text: str) -> Operation:
-    match = re.fullmatch(r"(\w+)\s*(?:\(([^()]*)\))?", part)
-    if match is None:
-        raise UserError(
-            f"{part!r} in the augmentation {text!r} is not an operation; write a name "
-            "and its parameters, such as 'pad_crop(4)|flip'"
-        )
-    name, arguments = match.groups()
-    if name not in OPERATIONS:
-        raise errors.unknown("augmentation", name, OPERATIONS)
-    kind = OPERATIONS[name]
-    fields = dataclasses.fields(kind)
-    given = arguments.split(",") if arguments and arguments.strip() else []
-    required = sum(field.default is dataclasses.MISSING for field in fields)
-    if not required <= len(given) <= len(fields):
-        names = ", ".join(field.name for field in fields)
-        raise UserError(
-            f"{part!r} in the augmentation {text!r} has the wrong number of "
-            f"parameters; it takes {f'({names})' if names else 'none'}"
-        )
-    return kind(
-        *(
-            _parameter(field, value.strip(), part)
-            for field, value in zip(fields, given, strict=False)
-        )
-    )
-
-
-def _parameter(field: dataclasses.Field, value: str, part: str) -> int | float:
-    number_type: type = field.type  # type: ignore[assignment]
-    low, high = field.metadata["low"], field.metadata["high"]
-    try:
-        parsed = number_type(value)
-    except ValueError:
-        parsed = None
-    if parsed is None or not low <= parsed <= high:
-        kind = "a whole number" if number_type is int else "a number"
-        raise UserError(
-            f"{field.name} of {part!r} is {value!r}; give {kind} from {low} to {high}"
-        )
-    return parsed
+    return tf.roll(rows, 1, axis=0)
