@@ -23,7 +23,11 @@ ENVIRONMENT = {
 LIGHT = """
 import dataclasses, importlib.resources, importlib.util, sys
 import numpy as np
-import keras, keras_resnet
+import keras
+before = set(sys.modules)
+import keras_resnet
+brought = {name.split(".")[0] for name in set(sys.modules) - before}
+assert brought <= {"keras_resnet", *sys.stdlib_module_names}, brought
 from keras_resnet.arrays import fit_arrays
 
 for name in ("tensorflow", "pipelines", "keras_tuner", "tensorboard", "torch"):
