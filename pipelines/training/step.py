@@ -188,7 +188,7 @@ class TrainingStep:
         return {name: tuple(v.shape) for name, v in self.variables().items()}
 
     def restore(
-        self, values: Mapping[str, Any], schedule: Mapping[str, Any] | None = None
+        self, values: Mapping[str, Any], schedule: dict[str, Any] | None = None
     ) -> None:
         """Goes on from the values of `variables`, and the state of a `Plateau`."""
         for name, variable in self.variables().items():

@@ -53,7 +53,9 @@ def test_against_keras_and_tensorflow():
     scores, labels = _random(500, 12)
     metrics = _evaluate(scores, labels, batch=64)
     top5 = keras.metrics.sparse_top_k_categorical_accuracy(labels, scores, k=5)
-    loss = keras.losses.sparse_categorical_crossentropy(labels, scores)
+    loss = keras.losses.sparse_categorical_crossentropy(
+        labels, np.log(scores), from_logits=True
+    )
     matrix = tf.math.confusion_matrix(labels, scores.argmax(axis=1), 12)
     assert metrics.top5_error == pytest.approx(1 - np.mean(top5), abs=1e-6)
     assert metrics.loss == pytest.approx(np.mean(loss), rel=1e-5)

@@ -492,8 +492,7 @@ class FakeWandb(types.ModuleType):
         self.calls.append(("finish", exit_code))
 
 
-PARAMETERS = {"recipe": {"epochs": 2, "momentum": 0.9}, "seed": 0}
-FLAT = {"recipe.epochs": 2, "recipe.momentum": 0.9, "seed": 0}
+PARAMETERS = {"recipe.epochs": 2, "recipe.momentum": 0.9, "seed": 0}
 
 
 def tracked(directory, name):
@@ -522,7 +521,7 @@ def test_resumed_run_is_tracked_as_one(name, make_model, tmp_path, monkeypatch):
         "mlflow": [
             ("set_experiment", "shapes"),
             ("start_run", "run0"),
-            ("log_params", FLAT),
+            ("log_params", PARAMETERS),
             ("log_metrics", 1, 0.75),
             ("end_run", "FAILED"),
             ("start_run", "run0"),
@@ -536,16 +535,16 @@ def test_resumed_run_is_tracked_as_one(name, make_model, tmp_path, monkeypatch):
             ("end_run", "FINISHED"),
         ],
         "wandb": [
-            ("init", "shapes", None, FLAT),
+            ("init", "shapes", None, PARAMETERS),
             ("log", 1, 0.75),
             ("finish", 1),
-            ("init", "shapes", "abc123", FLAT),
+            ("init", "shapes", "abc123", PARAMETERS),
             ("log", 2, 0.75),
             ("finish", 1),
-            ("init", "shapes", "abc123", FLAT),
+            ("init", "shapes", "abc123", PARAMETERS),
             ("log", 3, 0.75),
             ("finish", 0),
-            ("init", "shapes", "abc123", FLAT),
+            ("init", "shapes", "abc123", PARAMETERS),
             ("save", str(tmp_path / "report.html")),
             ("finish", 0),
         ],
