@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from pipelines.data import records
 from pipelines.data.damage import Damage
+from pipelines.data.reading import next_good
 
 _CHUNKS_AT_ONCE = 2 * (os.cpu_count() or 1)
 _NO_RECORD = -1
@@ -36,7 +37,7 @@ def decoded(
             with a seed for each record, int64 `(records, 2)`.
         view: Decodes an image.
         damage: Is told of the records of which no image came.
-        replace: Whether the other images of the chunk take the places of damaged ones;
+        replace: Whether the next image of the chunk takes the place of a damaged one;
             a blank image does otherwise.
         fast_view: Decodes as `view` does, faster, and may fail for some images.
         finish: Changes the images of a chunk while they are in the processor's cache.
@@ -53,6 +54,10 @@ def decoded(
         record = records.parse(serialized)
         image = view(record["image/encoded"], seed)
         return delivered, image, record["image/class/label"], seed
+
+    def one_or_blank(*inputs: tf.Tensor) -> tf.data.Dataset:
+        image = tf.data.Dataset.from_tensors(inputs).map(one).ignore_errors()
+        return image.concatenate(_blank(image.element_spec)).take(1)
 
     def whole(
         delivered: tf.Tensor, seeds: tf.Tensor, serialized: tf.Tensor
@@ -72,11 +77,10 @@ def decoded(
         inputs = (delivered, seeds, serialized)
         count = tf.size(delivered, tf.int64)
         fast = tf.data.Dataset.from_tensors(inputs).map(whole).ignore_errors()
-        slow = tf.data.Dataset.from_tensor_slices(inputs).map(one).ignore_errors()
-        blank = _blank(slow.element_spec)
+        slow = tf.data.Dataset.from_tensor_slices(inputs).flat_map(one_or_blank)
+        slow = slow.batch(count)
         if replace:
-            slow = slow.repeat()
-        slow = slow.concatenate(blank.repeat()).take(count).batch(count)
+            slow = slow.map(_replaced)
         chunk = fast.concatenate(slow).take(1)
         return chunk.map(
             lambda delivered, images, labels, seeds: (
@@ -107,3 +111,8 @@ def _blank(specs: tuple[tf.TensorSpec, ...]) -> tf.data.Dataset:
     _, *others = specs
     zeros = (tf.zeros(spec.shape, spec.dtype) for spec in others)
     return tf.data.Dataset.from_tensors((tf.constant(_NO_RECORD, tf.int64), *zeros))
+
+
+def _replaced(delivered: tf.Tensor, *values: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    rows = next_good(delivered != _NO_RECORD)
+    return tuple(tf.gather(value, rows) for value in (delivered, *values))

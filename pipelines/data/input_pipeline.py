@@ -1,6 +1,7 @@
 """From shards of records to batches."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import tensorflow as tf
@@ -127,7 +128,14 @@ def training_batches(
     local_size = batch_size // worker.count
     blocks = Blocks.of(examples, "train")
     damage = Damage("train", blocks, max_bad_share, damage_log, replaces=True)
-    order = _Order(blocks, seed, augmentation.repeats, local_size, worker)
+    borrowed = 0
+    # A service has no global batches.
+    if augmentation.mixes_labels and not service:
+        borrowed = _borrowed(examples, augmentation.repeats, local_size)
+        borrowed = min(borrowed, batch_size - local_size)
+    order = _Order(blocks, seed, augmentation.repeats, local_size, borrowed, worker)
+    last = max(borrowed - worker.index * local_size, 0)
+    read_size = local_size + borrowed
 
     def view(encoded: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         return augmentation.view(encoded, preprocessing, seed)
@@ -142,16 +150,22 @@ def training_batches(
         images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, valid: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         del valid  # All are.
-        return augmentation.on_batch(
+        if last:
+            # Those before the first row of a batch are its last ones.
+            images, labels, seeds = (
+                tf.roll(rows, last, axis=0) for rows in (images, labels, seeds)
+            )
+        images, labels = augmentation.on_batch(
             images, labels, seeds, preprocessing, len(examples.classes)
         )
+        return images[borrowed:], labels[borrowed:]
 
     def batched(windows: tf.data.Dataset) -> tf.data.Dataset:
-        chunks = windows.rebatch(_chunk_size(examples, local_size))
+        chunks = windows.rebatch(_chunk_size(examples, read_size))
         images = decoded(
             chunks, view, damage, replace=True, fast_view=jpeg_view, finish=finish
         )
-        return images.rebatch(local_size, drop_remainder=True).map(
+        return images.rebatch(read_size, drop_remainder=True).map(
             mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
@@ -251,13 +265,15 @@ def evaluation_batches(
 class _Order:
     """Which views of which records follow each other in training.
 
-    Windows are given as `(wanted, delivered, seeds, serialized)`, a row per view.
+    Windows are given as `(wanted, delivered, seeds, serialized)`, a row per view. Of
+    each global batch a worker has `local_size` rows, and the `borrowed` ones before.
     """
 
     blocks: Blocks
     seed: int
     repeats: int
     local_size: int
+    borrowed: int
     worker: Worker
 
     def windows(self, epoch: tf.Tensor, first_step: tf.Tensor) -> tf.data.Dataset:
@@ -292,7 +308,9 @@ class _Order:
         view = tf.range(tf.size(window.wanted, tf.int64) * self.repeats)
         position = window.position * self.repeats + view
         used = position >= begin
-        used &= position // self.local_size % self.worker.count == self.worker.index
+        batch_size = self.local_size * self.worker.count
+        first = self.worker.index * self.local_size - self.borrowed
+        used &= (position - first) % batch_size < self.local_size + self.borrowed
         view = tf.boolean_mask(view, used)
         record = view // self.repeats
         delivered = tf.gather(window.delivered, record)
@@ -306,10 +324,24 @@ class _Order:
         )
 
 
+def _borrowed(examples: Examples, repeats: int, local_size: int) -> int:
+    """Returns how many rows before its own a worker reads, to mix with.
+
+    As many as one row needs, and as fill chunks of equal size.
+    """
+    needed = local_size + repeats
+    chunks = math.ceil(needed / _most_in_a_chunk(examples))
+    return math.ceil(needed / chunks) * chunks - local_size
+
+
 def _chunk_size(examples: Examples, batch_size: int) -> int:
     """Returns how many images one thread decodes at a time: a divisor of the batch.
 
     One call for each image would cost more than decoding a small one does.
     """
-    wanted = min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // max(examples.mean_bytes, 1)))
-    return max(size for size in range(1, wanted + 1) if batch_size % size == 0)
+    most = _most_in_a_chunk(examples)
+    return max(size for size in range(1, most + 1) if batch_size % size == 0)
+
+
+def _most_in_a_chunk(examples: Examples) -> int:
+    return min(_CHUNK_IMAGES, max(1, _CHUNK_BYTES // max(examples.mean_bytes, 1)))

@@ -173,11 +173,7 @@ def read_window(
     if seed is not None:
         seed_pair = _seed(seed, epoch, window + 1)
         order = tf.random.experimental.stateless_shuffle(order, seed=seed_pair)
-    everything = tf.range(count)
-    readable = tf.boolean_mask(everything, tf.gather(strings != "", order))
-    readable = tf.cond(tf.size(readable) > 0, lambda: readable, lambda: everything)
-    following = tf.searchsorted(readable, everything)
-    place = tf.gather(order, tf.gather(readable, following % tf.size(readable)))
+    place = tf.gather(order, next_good(tf.gather(strings != "", order)))
     return Window(
         position=tf.reduce_sum(table[:first, 2]),
         wanted=tf.gather(indices, order),
@@ -185,6 +181,27 @@ def read_window(
         serialized=strings,
         place=place,
     )
+
+
+def next_good(good: tf.Tensor) -> tf.Tensor:
+    """Finds who takes the place of what is not good.
+
+    Args:
+        good: bool `(rows,)`.
+
+    Returns:
+        Rows, int32 `(rows,)`: each that is good itself, else the next one that is, in a
+        circle; each itself if none is.
+
+    Example:
+
+    >>> next_good(tf.constant([False, True, True, False])).numpy().tolist()
+    [1, 1, 2, 1]
+    """
+    rows = tf.range(tf.size(good))
+    found = tf.boolean_mask(rows, good)
+    found = tf.cond(tf.size(found) > 0, lambda: found, lambda: rows)
+    return tf.gather(found, tf.searchsorted(found, rows) % tf.size(found))
 
 
 def _seed(seed: int, epoch: tf.Tensor | int, window: tf.Tensor | int) -> tf.Tensor:

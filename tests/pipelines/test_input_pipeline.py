@@ -163,6 +163,39 @@ def test_workers_that_share_elements_share_the_same_batches(shards, epochs, work
     assert equal(joined, epochs[: shards.counts["train"] // BATCH])
 
 
+@pytest.mark.parametrize(("workers", "repeats"), [(2, 1), (6, 3)])
+def test_mixing_does_not_depend_on_the_number_of_workers(shards, workers, repeats):
+    augmentation = Augmentation.parse(
+        f"pad_crop(4)|flip|mixup_or_cutmix(1,1)|flip|repeat({repeats})"
+    )
+
+    def batches(worker, first_step=0):
+        made = training_batches(
+            shards,
+            SIZE,
+            augmentation,
+            BATCH,
+            range(1),
+            0,
+            first_step=first_step,
+            worker=worker,
+        )
+        return list(made.dataset.as_numpy_iterator())
+
+    parts = [batches(Worker(index, workers), 6) for index in range(workers)]
+    whole = batches(reading.ALONE)[6:]
+    assert len(whole) == len(parts[0]) == 4
+    for step, (pixels, labels) in enumerate(whole):
+        joined, joined_labels = (
+            np.concatenate([part[step][n] for part in parts]) for n in (0, 1)
+        )
+        # What is left of a batch after whole vectors is rounded otherwise in float32.
+        np.testing.assert_allclose(joined_labels, labels, atol=1e-6)
+        difference = np.abs(joined.astype(int) - pixels)
+        assert difference.max() <= 1
+        assert difference.mean() < 1e-3
+
+
 def test_a_batch_that_workers_cannot_share_is_refused(shards):
     with pytest.raises(UserError, match="12 cannot be shared equally by 5 workers"):
         views(shards, worker=Worker(0, 5))
