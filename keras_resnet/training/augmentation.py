@@ -251,10 +251,12 @@ class RandAugment(Operation):
     Args:
         layers: How many.
         magnitude: How strong all are, on the paper's scale of 0 to 10.
+        probability: That each is applied, which timm has, and the paper has not.
     """
 
     layers: int = _number(1, 8, default=2)
     magnitude: float = _number(0, RANDAUGMENT_MAGNITUDES, default=9)
+    probability: float = _number(0, 1, default=1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ def _strikes_back(
         # Not in the paper: timm's LAMB does it of itself.
         clip_norm=1.0,
         loss="sigmoid",
-        augmentation=f"inception_crop(0.08,1)|flip|randaugment(2,{magnitude})"
+        augmentation=f"inception_crop(0.08,1)|flip|randaugment(2,{magnitude},0.5)"
         f"|mixup_or_cutmix({mixup},1){repeat}",
         image_size=224,
         resize_ratio=1 / 0.95,

@@ -1,16 +1,19 @@
 """The policies' operations beside Pillow's, and their tables beside torchvision's."""
 
 import math
+import random
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from keras_resnet.training import RECIPES
 from keras_resnet.training.augmentation import (
     IMAGENET_POLICY,
     STRENGTHS,
     WIDE_STRENGTHS,
+    RandAugment,
 )
 from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
@@ -172,6 +175,39 @@ def test_randaugments_magnitude_is_the_papers():
     indices, arguments = _chosen("randaugment(1,5)", 500)
     rotations = arguments.numpy()[indices.numpy() == NAMES.index("rotate")]
     assert set(np.abs(rotations)) == {15.0}
+
+
+@pytest.mark.parametrize("name", ["rsb_a1", "rsb_a2", "rsb_a3"])
+def test_randaugment_is_applied_as_often_as_timms(torch_operators, name):
+    """timm's weights of these recipes: `rand-m7-mstd0.5-inc1`, `rand-m6-...`."""
+    auto_augment = pytest.importorskip("timm.data.auto_augment")
+    operation = next(
+        step
+        for step in Augmentation.parse(RECIPES[name].augmentation).operations
+        if isinstance(step, RandAugment)
+    )
+    theirs = auto_augment.rand_augment_transform(
+        f"rand-m{operation.magnitude:.0f}-mstd0.5-inc1", {}
+    )
+    assert operation.layers == theirs.num_layers
+    assert {step.prob for step in theirs.ops} == {operation.probability}
+    # Each counts itself instead of changing an image.
+    for step in theirs.ops:
+        step.aug_fn = lambda count, *args, **kwargs: count + 1
+    random.seed(0)
+    np.random.seed(0)
+    count = 4000
+    applied = np.bincount([theirs(0) for _ in range(count)], minlength=3) / count
+    draw = KERNELS[RandAugment].draw
+    indices, _ = draw(operation, _seeds(count), 8, 224)
+    # One of our 14 operations is the identity, which cannot be told from none.
+    seen = np.bincount((indices.numpy() > 0).sum(axis=1), minlength=3) / count
+    share = 13 / 14
+    both = applied[2] * share**2
+    one = applied[1] * share + applied[2] * 2 * share * (1 - share)
+    expected = [1 - one - both, one, both]
+    # Five deviations of the difference of two shares.
+    np.testing.assert_allclose(seen, expected, atol=5 * math.sqrt(0.5 / count))
 
 
 def test_autoaugment_draws_sub_policies_with_their_probabilities():

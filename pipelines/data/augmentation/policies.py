@@ -57,10 +57,12 @@ def apply(
 def choose_randaugment(
     operation: values.RandAugment, seeds: tf.Tensor, stream: int, size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws operations and signs."""
-    draws = uniform(seeds, 2 * operation.layers, stream)
-    operations, signs = tf.split(draws, 2, axis=1)
+    """Draws operations, signs, and whether the operations are applied."""
+    draws = uniform(seeds, 3 * operation.layers, stream)
+    operations, signs, chances = tf.split(draws, 3, axis=1)
     indices = integers(operations, values.RANDOM_OPERATIONS)
+    applied = chances < operation.probability
+    indices = tf.where(applied, indices, _NAMES.index("identity"))
     magnitude = operation.magnitude / values.RANDAUGMENT_MAGNITUDES
     share = tf.fill(tf.shape(signs), magnitude)
     return indices, _arguments(STRENGTHS, indices, share, signs, size)
