@@ -374,14 +374,12 @@ class Augmentation(values.Augmentation):
             kernel = KERNELS[type(operation)]
             draws = kernel.draw(operation, rng, images.shape, frame)
             if isinstance(operation, values.Mixing):
-                images, kept = kernel.apply(images, _partners(images), draws)
                 own = np.eye(classes, dtype=np.float32)[labels]
-                labels = values.mixed(own, _partners(own), kept[:, None])
+                others, partners = (
+                    np.roll(rows, self.repeats, axis=0) for rows in (own, images)
+                )
+                images, kept = kernel.apply(images, partners, draws)
+                labels = values.mixed(own, others, kept[:, None])
             else:
                 images = kernel.apply(images, draws, frame)
         return images, labels
-
-
-def _partners(rows: np.ndarray) -> np.ndarray:
-    """Returns, for each row of a batch, the one before it."""
-    return np.roll(rows, 1, axis=0)

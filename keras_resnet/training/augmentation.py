@@ -146,7 +146,12 @@ class View(Operation):
 
 
 class Mixing(Operation):
-    """A step that mixes each image, and its label, with another of the batch."""
+    """A step that mixes each image, and its label, with that of its partner.
+
+    The partner is the image before, as in torchvision, since the order of the images is
+    random already; the first has the last. Of repeated views each has the view with the
+    same number: as many rows before as there are views of an image.
+    """
 
 
 class _Between(View):

@@ -211,9 +211,15 @@ class Recipe:
 
     def _check_augmentation(self) -> None:
         try:
-            Augmentation.parse(self.augmentation)
+            augmentation = Augmentation.parse(self.augmentation)
         except ValueError as error:
             raise ValueError(f"'augmentation': {error}") from error
+        fewest = 2 * augmentation.repeats
+        if augmentation.mixes_labels and self.batch_size < fewest:
+            raise ValueError(
+                f"'batch_size' must be at least {fewest} for images to be mixed with "
+                f"others, got {self.batch_size}"
+            )
 
     def _check_choice(self, field: str, known: Iterable[str], when: str = "") -> None:
         if getattr(self, field) not in known:

@@ -49,6 +49,13 @@ def test_parameters_and_their_defaults():
     assert Augmentation.parse("center|flip").repeats == 1
 
 
+def test_recipes_refuse_batches_in_which_images_have_no_others():
+    text = "center|mixup|repeat(3)"
+    Recipe("mine", "", 1, 6, 0.1, "constant", augmentation=text)
+    with pytest.raises(ValueError, match="'batch_size' must be at least 6"):
+        Recipe("mine", "", 1, 5, 0.1, "constant", augmentation=text)
+
+
 def test_recipes_refuse_what_is_no_augmentation():
     with pytest.raises(
         ValueError, match="'augmentation': the augmentation 'flip' must"

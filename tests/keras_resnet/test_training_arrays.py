@@ -495,6 +495,21 @@ def test_labels_are_mixed_as_the_pixels_are(text):
     assert np.mean(labels.max(axis=1) < 0.95) > 0.5
 
 
+@pytest.mark.parametrize("repeats", [3, 4])
+@pytest.mark.parametrize("text", ["mixup(1)", "cutmix(1)"])
+def test_repeated_views_are_mixed_with_other_images(text, repeats):
+    """Also where a batch begins and ends amid an image's views."""
+    numbers = (np.arange(50) + 2) // repeats
+    _, labels = augmented(
+        f"center|{text}|repeat({repeats})",
+        noise(50, 16, 16, 3),
+        Frame(16, 16),
+        labels=numbers,
+    )
+    # A share of exactly 1 is rare: where its rectangle has no pixels.
+    assert np.mean(labels.max(axis=1) < 1) > 0.8
+
+
 def test_random_erasing_covers_a_rectangle():
     images = np.zeros((300, 20, 20, 3), np.uint8)
     views, _ = augmented("center|random_erasing(0.6)", images, Frame(20, 20))

@@ -135,6 +135,22 @@ def test_mixup_averages_images_as_it_averages_labels():
     assert np.abs(mixed - expected).max() <= 0.51
 
 
+@pytest.mark.parametrize("repeats", [1, 3, 4])
+@pytest.mark.parametrize("text", ["mixup(1)", "cutmix(1)", "mixup_or_cutmix(1,1)"])
+def test_repeated_views_are_mixed_with_other_images(text, repeats):
+    """Also where a batch begins and ends amid an image's views."""
+    count, first = 50, 2
+    numbers = (np.arange(count) + first) // repeats
+    _, labels = _batch(
+        f"{text}|repeat({repeats})", _noise(count, 16), count, labels=numbers
+    )
+    for number, row in zip(numbers, labels, strict=True):
+        others = set(np.flatnonzero(row)) - {number}
+        assert len(others) <= 1
+    # A share of exactly 1 is rare: where its rectangle has no pixels.
+    assert (labels.max(axis=1) < 1).mean() > 0.8
+
+
 def test_mixups_shares_are_betas():
     _, labels = _batch("mixup(0.5)", _noise(8000, 1))
     shares = labels[np.arange(8000), np.arange(8000) % 10]

@@ -143,9 +143,12 @@ class Augmentation(values.Augmentation):
             kernel = KERNELS[type(step)]
             draws = kernel.draw(step, seeds, stream, preprocessing.size)
             if isinstance(step, values.Mixing):
-                images, kept = kernel.apply(images, _partners(images), draws)
                 own = tf.one_hot(labels, classes)
-                labels = values.mixed(own, _partners(own), kept[:, None])
+                others, partners = (
+                    tf.roll(rows, self.repeats, axis=0) for rows in (own, images)
+                )
+                images, kept = kernel.apply(images, partners, draws)
+                labels = values.mixed(own, others, kept[:, None])
             else:
                 images = kernel.apply(images, draws, preprocessing)
         return images, labels
@@ -172,11 +175,3 @@ class Augmentation(values.Augmentation):
                 lambda pair: not isinstance(pair[0], values.Mixing), self._streams()
             )
         )
-
-
-def _partners(rows: tf.Tensor) -> tf.Tensor:
-    """Returns, for each row of a batch, the one before it.
-
-    As in torchvision; the order of the records is random already.
-    """
-    return tf.roll(rows, 1, axis=0)
