@@ -58,3 +58,24 @@ class Stopped(Exception):
     def __init__(self, number: int, done: str) -> None:
         super().__init__(done)
         self.status = 128 + number
+
+
+def printable(text: object) -> str:
+    r"""Makes what files and classes are called safe for a terminal.
+
+    A name may hold what moves the cursor or changes what was printed before it.
+
+    Args:
+        text: Anything with a name in it.
+
+    Example:
+
+    >>> printable("cat\x1b[2J")
+    'cat\\x1b[2J'
+    """
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape").decode()
+        for character in str(text)
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from pipelines.command import cli
-from pipelines.errors import UserError
+from pipelines.errors import UserError, printable
 
 _MODEL = flags.DEFINE_string(
     "model", "runs/demo", "A run's folder, or that of one exported version."
@@ -29,12 +29,12 @@ def main(arguments: list[str]) -> None:
         try:
             answer = classify(Path(path))
         except UserError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(printable(f"{path}: {error}"), file=sys.stderr)
             failures += 1
             continue
-        print(path)
+        print(printable(path))
         for name, probability in answer:
-            print(f"  {probability:7.2%}  {name}")
+            print(f"  {probability:7.2%}  {printable(name)}")
     if failures:
         sys.exit(1)
 

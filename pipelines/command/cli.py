@@ -7,7 +7,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 
 from pipelines import environment
-from pipelines.errors import Stopped, UserError
+from pipelines.errors import Stopped, UserError, printable
 
 _CPU_SETTINGS = flags.DEFINE_enum(
     "cpu_settings",
@@ -79,5 +79,5 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def _exit(message: str, status: int) -> None:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     sys.exit(status)

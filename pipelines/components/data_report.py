@@ -9,6 +9,7 @@ from pipelines.components.schema_gen import schema_gen
 from pipelines.components.statistics_gen import Statistics, statistics_gen
 from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import ERROR
+from pipelines.errors import printable
 from pipelines.reports.data_page import write_data_page
 
 _TOLD = 5
@@ -55,7 +56,7 @@ def report_data(
     for anomaly in validation.anomalies[:_TOLD]:
         kind = "error" if anomaly.severity == ERROR else "warning"
         console.print(
-            f"{kind} about the data: {anomaly.sentence}",
+            printable(f"{kind} about the data: {anomaly.sentence}"),
             style="yellow",
             markup=False,
             highlight=False,

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines import files
-from pipelines.data.records import Shard, blocks_path
+from pipelines.data.records import BLOCK_RECORDS, Shard, blocks_path
 from pipelines.errors import UserError
 
 
@@ -29,6 +30,8 @@ class Examples:
             byte to another of their split; for `"across"`, how many validation images
             are training images, too.
         leaked: Names of equal training and validation images, the first 20 pairs.
+        passed_over: How many files of the source by their names are no images, by
+            suffix.
         mean_bytes: Mean size of an encoded image.
         made_from: The source, its fingerprint and the parameters; equal values give
             equal shards.
@@ -49,6 +52,7 @@ class Examples:
     skipped: tuple[tuple[str, str], ...] = ()
     duplicates: dict[str, int] = dataclasses.field(default_factory=dict)
     leaked: tuple[tuple[str, str], ...] = ()
+    passed_over: dict[str, int] = dataclasses.field(default_factory=dict)
     mean_bytes: int = 0
     made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
     made_with: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -75,12 +79,23 @@ class Examples:
         """
         path = blocks_path(self.directory, split)
         try:
-            blocks: np.ndarray = np.load(path)
+            # Mapped, not read: the header may promise more than there is.
+            blocks: np.ndarray = np.array(np.load(path, mmap_mode="r"))
+            self._check_blocks(blocks, split)
         except (OSError, EOFError, ValueError) as error:
             raise UserError(
                 f"{path} is missing or damaged ({error}); make the examples again"
             ) from error
         return blocks
+
+    def _check_blocks(self, blocks: np.ndarray, split: str) -> None:
+        if blocks.dtype != np.int64 or blocks.shape[1:] != (3,):
+            raise ValueError("not int64 of three columns")
+        shards, offsets, counts = blocks.T
+        is_shard = (shards >= 0) & (shards < len(self.files(split)))
+        in_block = (counts > 0) & (counts <= BLOCK_RECORDS)
+        if not (is_shard & in_block & (offsets >= 0)).all():
+            raise ValueError("a block that cannot be")
 
     def save(self) -> None:
         """Writes the manifest; a directory that has one is whole."""
@@ -92,7 +107,7 @@ class Examples:
     @classmethod
     def is_in(cls, directory: Path) -> bool:
         """Tells whether `directory` has a manifest."""
-        return (directory / _MANIFEST).is_file()
+        return os.path.isfile(directory / _MANIFEST)  # False for what is no name.
 
     @classmethod
     def prepared(cls, data: str) -> "Examples | None":

@@ -1,12 +1,15 @@
 """Finding one record by its number."""
 
-import numpy as np
+import contextlib
+import itertools
 
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data import records
 from pipelines.data.quality.summary import Sample
 from pipelines.data.reading import Blocks
 from pipelines.errors import UserError
-
-_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
 
 
 def find_record(blocks: Blocks, index: int) -> Sample:
@@ -29,14 +32,8 @@ def find_record(blocks: Blocks, index: int) -> Sample:
         raise UserError(f"there is no record {index} among {blocks.records}")
     row = np.searchsorted(blocks.table[:, 3], index, side="right") - 1
     shard, offset, _, first = map(int, blocks.table[row])
-    with open(blocks.files[shard], "rb") as file:
-        file.seek(0, 2)
-        end = file.tell()
-        for _ in range(index - first + 1):
-            file.seek(offset)
-            size = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-            start = offset + _LENGTH_BYTES + _CHECKSUM_BYTES
-            offset = start + size + _CHECKSUM_BYTES
-            if offset > end:
-                raise UserError(f"{blocks.files[shard]} ends before record {index}")
-    return Sample(shard, start, size)
+    frames = records.frames(blocks.files[shard], offset)
+    with contextlib.suppress(tf.errors.DataLossError):
+        for place in itertools.islice(frames, index - first, None):
+            return Sample(shard, *place)
+    raise UserError(f"{blocks.files[shard]} ends before record {index}")

@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,11 @@ BLOCK_RECORDS = 256
 BLOCK_BYTES = 4 * 2**20
 """Size of a block of more than one record, at most."""
 
-_FRAME_BYTES = 16  # Around a record: its length, and a checksum of each.
+FRAME_BYTES = 16
+"""Around a record in a file: its length, and a checksum of each."""
+
+_LENGTH_BYTES = 8
+_HEADER_BYTES = 12  # The length and its checksum.
 
 _PARSED = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -92,6 +96,54 @@ def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     return tf.io.parse_example(serialized, _PARSED)
 
 
+def frames(path: str | Path, offset: int = 0) -> Iterator[tuple[int, int]]:
+    """Tells where the records of a file lie, reading their lengths only.
+
+    TensorFlow takes memory for as much as a length says, and ends the process where
+    there is not so much. Here a length is held against the file before that.
+
+    Args:
+        path: The file.
+        offset: Where in it a record's frame begins.
+
+    Returns:
+        Offset and size in bytes of each record, without its frame.
+
+    Raises:
+        tf.errors.DataLossError: If a record does not lie in the file.
+        OSError: If the file cannot be read.
+
+    Example:
+
+    >>> max(size for _, size in frames("train-00000-of-00001.tfrecord"))
+    3211
+    """
+    with open(path, "rb", buffering=0) as file:
+        end = os.fstat(file.fileno()).st_size
+        while offset < end:
+            header = os.pread(file.fileno(), _LENGTH_BYTES, offset)
+            size = int.from_bytes(header, "little")
+            following = offset + FRAME_BYTES + size
+            if following > end:
+                raise tf.errors.DataLossError(
+                    None, None, f"the record at byte {offset} leads out of {path}"
+                )
+            yield offset + _HEADER_BYTES, size
+            offset = following
+
+
+def read(path: str | Path) -> Iterator[bytes]:
+    """Gives the serialized records of a file, having checked their lengths.
+
+    Raises:
+        tf.errors.DataLossError: If the file is damaged.
+        OSError: If it cannot be read.
+    """
+    for _ in frames(path):
+        pass
+    yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """A file of records.
@@ -140,7 +192,7 @@ def write_shard(
         with tf.io.TFRecordWriter(str(temporary)) as writer:
             for record in records:
                 writer.write(record)
-                size = _FRAME_BYTES + len(record)
+                size = FRAME_BYTES + len(record)
                 start, count = blocks[-1]
                 full = count == BLOCK_RECORDS or end + size - start > BLOCK_BYTES
                 if full and count:

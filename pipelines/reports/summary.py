@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.data.examples import Examples
+from pipelines.errors import printable
 from pipelines.evaluation.metrics import Metrics
 from pipelines.training.model import TrainedModel
 
@@ -14,7 +15,11 @@ _SKIPPED_TOLD = 10
 
 
 def print_skipped(examples: Examples, console: Console) -> None:
-    """Says which images were left out of the examples, and why."""
+    """Says what was passed over or left out of the examples, and why."""
+    if examples.passed_over:
+        kinds = (f"{count} {kind}" for kind, count in examples.passed_over.items())
+        told = printable(f"passed over files that are no images: {', '.join(kinds)}")
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
     if not examples.skipped_count:
         return
     total = sum(examples.counts.values()) + examples.skipped_count
@@ -22,7 +27,8 @@ def print_skipped(examples: Examples, console: Console) -> None:
         f"skipped {examples.skipped_count} of {total} images:", style="yellow"
     )
     for name, reason in examples.skipped[:_SKIPPED_TOLD]:
-        console.print(f"  {name}: {reason}", markup=False, highlight=False)
+        told = printable(f"  {name}: {reason}")
+        console.print(told, markup=False, highlight=False)
     if examples.skipped_count > _SKIPPED_TOLD:
         console.print(f"  ... more of them in {examples.directory / 'examples.json'}")
 

@@ -197,3 +197,20 @@ def with_checksums(data: bytes) -> bytes:
         made += data[position:end] + struct.pack(">I", checksum)
         position = end + 4
     return made + data[position:]
+
+
+def framed(record: bytes, length: int | None = None) -> bytes:
+    """A record as a TFRecord file has it; of another length than its own, if given."""
+    header = struct.pack("<Q", len(record) if length is None else length)
+    return header + _checksum(header) + record + _checksum(record)
+
+
+def _checksum(data: bytes) -> bytes:
+    """CRC-32C, masked as TensorFlow does."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", (crc >> 15 | crc << 17) + 0xA282EAD8 & 0xFFFFFFFF)

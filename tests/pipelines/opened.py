@@ -84,7 +84,9 @@ def zip_with(path, name, mode=stat.S_IFREG):
 
 
 NAMES = st.text(
-    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/\\:"),
+    st.characters(
+        exclude_categories=["Cs", "Cc", "Zl", "Zp"], exclude_characters="/\\:"
+    ),
     min_size=1,
     max_size=12,
 ).filter(lambda name: not name.startswith(".") and name.lower() not in SPLIT_WORDS)

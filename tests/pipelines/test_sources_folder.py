@@ -49,15 +49,24 @@ def test_hidden_and_other_files_are_passed_over(tmp_path):
         "dog/1.gif",
         "dog/1.webp",
         "dog/1.tif",
+        "dog/1.psd",
+        "dog/noend",
         ".git/1.jpg",
         "__MACOSX/cat/1.jpg",
     )
-    assert sorted(found(open_source(data))) == [
+    source = open_source(data)
+    assert sorted(found(source)) == [
         "cat/1.jpg",
         "dog/1.bmp",
         "dog/1.gif",
+        "dog/1.tif",
         "dog/1.webp",
     ]
+    # Hidden ones are no one's.
+    passed_over = {".csv": 1, ".md": 1, ".psd": 1, ".txt": 1, "without a suffix": 1}
+    assert source.passed_over() == passed_over
+    archive = open_source(pack(tmp_path.with_suffix(".zip"), data, "."))
+    assert archive.passed_over() == passed_over
 
 
 @pytest.mark.parametrize(
@@ -76,6 +85,50 @@ def test_a_name_that_is_not_utf8_is_made_printable(tmp_path):
     write(tmp_path, "a/1.jpg", "b/2.jpg")
     os.rename(tmp_path / "a/1.jpg", os.fsencode(tmp_path / "a") + b"/caf\xe9.jpg")
     assert "a/caf\\xe9.jpg" in found(open_source(str(tmp_path)))
+
+
+def test_folder_and_classes_that_are_not_utf8(tmp_path):
+    write(tmp_path, "x/a/1.jpg", "x/b/2.jpg")
+    os.rename(tmp_path / "x/a", os.fsencode(tmp_path / "x") + b"/caf\xe9")
+    os.rename(tmp_path / "x", os.fsencode(tmp_path) + b"/gr\xfcn")
+    source = open_source(os.fsdecode(os.fsencode(tmp_path) + b"/gr\xfcn"))
+    assert source.name == "gr\\xfcn"
+    assert found(source)["caf\\xe9/1.jpg"] == ("caf\\xe9", None)
+
+
+@pytest.mark.parametrize("name", ["ca\nt", "cat\x1b[2J", "ca\u2028t", "cat\r"])
+@pytest.mark.parametrize("kind", ["folder", "x.tar", "x.zip"])
+def test_class_with_a_control_character(tmp_path, name, kind):
+    """It would be two lines of labels.txt, and every class behind it another."""
+    data = write(tmp_path / "data", f"{name}/1.jpg", "dog/1.jpg")
+    if kind != "folder":
+        data = pack(tmp_path / kind, data, "data")
+    assert f"the class {name!r}, whose name holds a control" in refusal(data)
+
+
+def test_pipe_named_as_an_image(tmp_path):
+    write(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    os.mkfifo(tmp_path / "dog/2.jpg")
+    assert "dog/2.jpg is a pipe or a device" in refusal(tmp_path)
+
+
+def test_links_that_lead_back(tmp_path):
+    """Two of them make paths without end."""
+    write(tmp_path, "cat/1.jpg", "dog/1.jpg")
+    for name in ("one", "two"):
+        (tmp_path / name).symlink_to(".")
+        (tmp_path / "dog" / name).symlink_to("..")
+    assert "is a link to a folder around it" in refusal(tmp_path)
+
+
+def test_folders_without_end(tmp_path):
+    write(tmp_path, "cat/1.jpg", f"dog/{'x/' * 120}1.jpg")
+    assert "lies in more than 100 folders" in refusal(tmp_path)
+
+
+def test_name_that_is_too_long_for_one(tmp_path):
+    assert "does not exist" in refusal(tmp_path / ("x" * 300))
+    assert "does not exist" in refusal("a\0b")
 
 
 def test_links_to_folders_and_files_are_followed(tmp_path):

@@ -1,11 +1,15 @@
 """Archives that are made to harm: they are refused, or bounded."""
 
+import contextlib
 import copy
 import gzip
+import io
 import os
+import pathlib
 import stat
 import tarfile
 import tempfile
+import time
 import tracemalloc
 import zipfile
 
@@ -14,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from opened import NAMES, archive_of, pack, read, refusal, tar_with, write, zip_with
 
-from pipelines.data.sources import open_source
+from pipelines.data.sources import open_source, tars
 from pipelines.data.sources.content import MAX_IMAGE_BYTES
 from pipelines.errors import UserError
 
@@ -243,3 +247,143 @@ def test_zip64(tmp_path, monkeypatch):
 def test_sparse_member(tmp_path):
     path = tar_with(tmp_path / "x.tar", name="b/2.jpg", type=tarfile.GNUTYPE_SPARSE)
     assert "its member 'b/2.jpg' is a sparse file" in refusal(path)
+
+
+def sparse_header(name, extended):
+    """Begins a sparse file whose map goes on in further blocks, without end."""
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.GNUTYPE_SPARSE
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[482] = extended
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+def test_map_of_a_sparse_member_is_not_read(tmp_path):
+    """Python's own reader takes 840 MB for 33 KB."""
+    path = tmp_path / "x.tar.gz"
+    entry = b"%011o\0%011o\0" % (1, 1)
+    block = (entry * 21 + b"\1").ljust(tarfile.BLOCKSIZE, b"\0")
+    path.write_bytes(gzip.compress(sparse_header("a/1.jpg", 1) + block * 20_000))
+    assert memory_of(lambda: refusal(path)) < 2**20
+    assert "its member 'a/1.jpg' is a sparse file" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"},
+        {"GNU.sparse.map": "0,1,x"},
+        {"GNU.sparse.size": "1" * 5000},
+    ],
+)
+def test_sparse_member_of_an_extended_header(tmp_path, headers):
+    info = tarfile.TarInfo("a/1.jpg")
+    info.pax_headers = headers
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    assert "its member 'a/1.jpg' is a sparse file" in refusal(tmp_path / "x.tar")
+
+
+def extended_header(*lines):
+    """Writes lines as they are, where `tarfile` would write whole ones."""
+    content = b"".join(lines)
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, len(content)
+    padding = bytes(-len(content) % tarfile.BLOCKSIZE)
+    return info.tobuf() + content + padding + tarfile.TarInfo("a/1.jpg").tobuf()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"9" * 134_000,  # Time with the square of its length.
+        b"9" * 30 + b" path=a\n",
+        b"5 path=a/1.jpg\n",
+        b"0 path=a\n",
+        b"-9 path=a\n",
+        b"16 path=b/2.jpgx",
+        b"11 size=1x\n",
+        b"30 size=" + b"9" * 21 + b"\n",
+        b"\xb2 path=a\n",
+        b"nothing",
+    ],
+)
+def test_damaged_extended_header(tmp_path, line):
+    path = tmp_path / "x.tar"
+    path.write_bytes(extended_header(line) + bytes(1024))
+    began = time.process_time()
+    assert "x.tar is damaged" in refusal(path)
+    assert time.process_time() - began < 1
+
+
+def test_extended_headers_for_all_members_do_not_pile_up(tmp_path):
+    path = tmp_path / "x.tar.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for number in range(40):
+            line = b"1000000 %d=" % number
+            content = line + b"x" * (999_999 - len(line)) + b"\n"
+            info = tarfile.TarInfo("pax")
+            info.type, info.size = tarfile.XGLTYPE, len(content)
+            file.write(info.tobuf() + content + bytes(-len(content) % 512))
+        file.write(bytes(1024))
+    assert memory_of(lambda: refusal(path)) < 8 * 2**20
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip"])
+@pytest.mark.parametrize(
+    "name, reason",
+    [
+        ("a/" * 101 + "1.jpg", "lies in more than 100 folders"),
+        ("a/" + "x" * 5000 + ".jpg", "has a name of more than 4096 characters"),
+    ],
+)
+def test_deep_paths_and_long_names(tmp_path, suffix, name, reason):
+    path = archive_of(tmp_path, suffix, ["a/1.jpg", name, "b/1.jpg"])
+    assert reason in refusal(path)
+    assert len(refusal(path)) < 600
+
+
+@given(
+    names=st.lists(NAMES, min_size=2, max_size=4, unique=True),
+    format=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, 2]),
+    length=st.sampled_from([1, 90, 150, 400]),
+    for_all=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_tars_are_read_as_tarfile_reads_them(names, format, length, for_all):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "x.tar")
+        headers = {"comment": "from all"} if for_all else {}
+        with tarfile.open(path, "w", format=format, pax_headers=headers) as archive:
+            for name in names:
+                info = tarfile.TarInfo(f"{name}/{'y' * length}.jpg")
+                info.size = length
+                with contextlib.suppress(ValueError):  # Too long for the format.
+                    archive.addfile(info, io.BytesIO(name.encode()[:1] * length))
+        with tarfile.open(path) as archive:
+            expected = [
+                (info.name, info.size, info.offset_data)
+                for info in archive.getmembers()
+            ]
+        assert expected == [
+            (member.path, member.size, member.content().offset)
+            for member in tars.members(path)
+        ]
+
+
+@pytest.mark.parametrize(
+    "change", [(b"a/1.jpg", b"\xff/1.jpg"), (b"PK\5\6", b"PK\5\7"), (b"PK\1\2", b"PK")]
+)
+def test_damaged_directory_of_a_zip(tmp_path, change):
+    path = zip_with(tmp_path / "x.zip", "ü/2.jpg")
+    content = path.read_bytes()
+    where = content.rindex(change[0])
+    path.write_bytes(content[:where] + change[1] + content[where + len(change[0]) :])
+    assert "x.zip" in refusal(path)
+
+
+def test_zip_names_that_are_not_the_text_they_say(tmp_path):
+    path = zip_with(tmp_path / "x.zip", "ü/2.jpg")
+    path.write_bytes(path.read_bytes().replace("ü/".encode(), b"\xff\xff/"))
+    assert "x.zip is damaged" in refusal(path)

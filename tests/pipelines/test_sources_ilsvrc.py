@@ -2,8 +2,10 @@
 
 import io
 import re
+import struct
 import sys
 import tarfile
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -295,6 +297,31 @@ def test_damaged_meta(tmp_path):
     data = publish(tmp_path, "unpacked")
     (tmp_path / KIT / "meta.mat").write_bytes(meta_mat()[:300])
     assert "meta.mat" in refusal(data) and "is damaged" in refusal(data)
+
+
+def test_meta_that_expands_without_bound(tmp_path):
+    data = publish(tmp_path, "unpacked")
+    meta = tmp_path / KIT / "meta.mat"
+    bomb = zlib.compress(bytes(200 * 2**20), 9)
+    element = struct.pack("<II", 15, len(bomb)) + bomb
+    meta.write_bytes(meta_mat()[:128] + element)
+    assert "more than 4 MiB when unpacked" in refusal(data)
+    packed = meta_mat()[:128]
+    content = zlib.compress(meta_mat()[128:])
+    meta.write_bytes(packed + struct.pack("<II", 15, len(content)) + content)
+    assert len(read(open_source(data))) > 1
+
+
+@pytest.mark.parametrize("kit", ["packed", "unpacked"])
+def test_file_of_the_kit_that_is_too_large(tmp_path, kit):
+    publish(tmp_path, kit)
+    huge = bytes(5 * 2**20)
+    if kit == "packed":
+        packed = packed_kit({f"{KIT}/{TRUTH}": GROUND_TRUTH, f"{KIT}/meta.mat": huge})
+        (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").write_bytes(packed)
+    else:
+        (tmp_path / KIT / "meta.mat").write_bytes(huge)
+    assert re.search(r"meta\.mat.* is larger than 4 MiB", refusal(tmp_path))
 
 
 def test_damaged_packed_kit(tmp_path):

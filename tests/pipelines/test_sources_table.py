@@ -121,7 +121,7 @@ def test_fingerprint_changes_with_table_and_images(tmp_path):
     assert len(set(prints)) == 3
 
 
-LABELS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+LABELS = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]))
 
 
 @given(
@@ -196,6 +196,27 @@ def test_wrong_table(tmp_path, name, text, reason):
     path = tmp_path / name
     path.write_text(text)
     assert reason.replace("{}", str(path)) in refusal(path)
+
+
+@pytest.mark.parametrize("target", ["far/1.jpg", "far"])
+def test_link_that_leads_out_of_the_folder(tmp_path, target):
+    write(tmp_path, "far/1.jpg", "data/1.jpg", "data/near/1.jpg")
+    (tmp_path / "data/2.jpg").symlink_to("near/1.jpg")
+    is_file = target.endswith("jpg")
+    name = "x.jpg" if is_file else "x/1.jpg"
+    (tmp_path / "data/x.jpg" if is_file else tmp_path / "data/x").symlink_to(
+        tmp_path / target
+    )
+    rows = [{"path": path, "label": path} for path in ("1.jpg", "2.jpg")]
+    assert len(read(open_source(put(tmp_path / "data/t.csv", rows)))) == 2
+    data = put(tmp_path / "data/t.csv", [*rows, {"path": name, "label": "a"}])
+    assert f"line 4 of {data} names {name!r}, a link that leads out" in refusal(data)
+
+
+def test_label_with_a_line_break(tmp_path):
+    write(tmp_path, "1.jpg")
+    data = put(tmp_path / "x.csv", [{"path": "1.jpg", "label": "ca\nt"}])
+    assert "has the class 'ca\\nt', whose name holds a control" in refusal(data)
 
 
 def test_table_that_is_not_utf8(tmp_path):

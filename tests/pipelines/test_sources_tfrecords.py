@@ -1,13 +1,16 @@
 """TFRecord files."""
 
 import hashlib
+import os
 from collections import Counter
 
 import pytest
 import tensorflow as tf
+from mutations import framed
 from opened import found, refusal
 
 from pipelines.data.sources import open_source
+from pipelines.data.sources.content import MAX_IMAGE_BYTES
 from pipelines.data.sources.tfrecords import is_record_file
 
 
@@ -93,6 +96,34 @@ def test_splits_come_from_file_names(tmp_path, data):
         "train-00000-of-00001#1": ("1", "train"),
         "validation-00000-of-00001#0": ("0", "validation"),
     }
+
+
+def test_splits_come_from_folders(tmp_path):
+    for split in ("train", "validation"):
+        (tmp_path / split).mkdir()
+        write_records(tmp_path / split / "x.tfrecord", record(0), record(1))
+    (tmp_path / "labels.txt").write_text("owl\ncat\n")
+    assert found(open_source(str(tmp_path))) == {
+        "train/x.tfrecord#0": ("owl", "train"),
+        "train/x.tfrecord#1": ("cat", "train"),
+        "validation/x.tfrecord#0": ("owl", "validation"),
+        "validation/x.tfrecord#1": ("cat", "validation"),
+    }
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_texts_tell_the_base_where_class_0_has_no_record(tmp_path, base):
+    names = ["owl", "cat", "dog", "ant"]
+    (tmp_path / "labels.txt").write_text("\n".join(names))
+    texts = names[1 - base :][:2]
+    records = [record(i, text=text.encode()) for i, text in enumerate(texts, start=1)]
+    write_records(tmp_path / "a.tfrecord", *records)
+    assert [image.class_name for image in open_source(str(tmp_path))] == texts
+
+
+def test_class_with_a_control_character(tmp_path):
+    path = write_records(tmp_path / "a.tfrecord", record(0, text=b"a\nb"), record(1))
+    assert "the class 'a\\nb', whose name holds a control" in refusal(path)
 
 
 def test_records_of_our_own_are_read_as_what_they_were_made_of(drawings):
@@ -182,6 +213,21 @@ def test_truncated_record_file(tmp_path, missing):
     write_records(path, record(0), record(1))
     path.write_bytes(path.read_bytes()[:-missing])
     assert f"{path} is damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("length", [2**40, 2**64 - 32, 2**34, 160])
+def test_length_that_leads_out_of_the_file(tmp_path, length):
+    """TensorFlow takes so much memory if the checksum is right: 2^40 ends it."""
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(framed(record(0)) + framed(record(1), length))
+    assert f"{path} is damaged" in refusal(path)
+
+
+def test_record_larger_than_any_image(tmp_path):
+    path = tmp_path / "a.tfrecord"
+    path.write_bytes(framed(record(0)) + framed(b"", MAX_IMAGE_BYTES + 1)[:12])
+    os.truncate(path, path.stat().st_size + MAX_IMAGE_BYTES + 5)
+    assert f"record 1 of {path} is larger than 256 MiB" in refusal(path)
 
 
 def test_records_without_image_or_label(tmp_path):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from pipelines.data.quality.accumulators import Numbers, Pixels, Strings
 from pipelines.data.quality.pixels import pixel_sums
+from pipelines.data.records import FRAME_BYTES, read
 from pipelines.errors import UserError
 
 IMAGE = "image/encoded"
@@ -185,10 +186,10 @@ def read_records(
     for shard, path in enumerate(files):
         offset = 12  # Behind the length of the record and its checksum.
         try:
-            for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            for serialized in read(path):
                 where = Sample(shard, offset, len(serialized))
                 yield Record(where, serialized, is_decoded(index))
-                offset += len(serialized) + 16
+                offset += len(serialized) + FRAME_BYTES
                 index += 1
         except tf.errors.DataLossError as error:
             raise UserError(

@@ -2,17 +2,25 @@
 
 import functools
 import glob
+import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from pipelines.data.sources.archive import ARCHIVE_SUFFIXES, Archive
 from pipelines.data.sources.catalogue import CatalogueDataset
-from pipelines.data.sources.content import Content, FileContent, InMemory, ZipContent
+from pipelines.data.sources.content import (
+    Content,
+    FileContent,
+    InMemory,
+    ZipContent,
+    unreadable,
+)
 from pipelines.data.sources.embedded import Drawings
 from pipelines.data.sources.folder import Folder
 from pipelines.data.sources.ilsvrc import TRAIN, Ilsvrc
 from pipelines.data.sources.layout import IMAGE_SUFFIXES
-from pipelines.data.sources.source import Source, SourceImage
+from pipelines.data.sources.source import SPLIT_WORDS, Source, SourceImage
 from pipelines.data.sources.table import TABLE_SUFFIXES, Table
 from pipelines.data.sources.tfrecords import TFRecordFiles, is_record_file
 from pipelines.errors import UserError
@@ -44,8 +52,9 @@ def open_source(data: str) -> Source:
               `train/` and `val/`, `validation/` or `test/`.
             - a `.tar`, `.tar.gz`, `.tar.bz2`, `.tar.xz` or `.zip` of such a folder.
             - a `.csv`, `.tsv` or `.jsonl` with a path and a label for each image.
-            - TFRecord files in the ImageNet layout: a file, the folder that holds them,
-              or a pattern such as `"records/train-*"`.
+            - TFRecord files in the ImageNet layout: a file, the folder that holds them
+              or has such folders as `train/` and `validation/`, or a pattern such as
+              `"records/train-*"`.
 
     Raises:
         UserError: If there is no such data, or not enough to train on.
@@ -60,11 +69,15 @@ def open_source(data: str) -> Source:
     kind, colon, rest = data.partition(":")
     if colon and kind in _KINDS:
         return _KINDS[kind](rest)
-    path = Path(data).expanduser()
-    if path.is_dir():
-        return _open_folder(path)
-    if path.is_file():
-        return _open_file(path)
+    path = Path(os.path.expanduser(data))
+    try:
+        # Not the path's methods, which fail for names that are no names.
+        if os.path.isdir(path):
+            return _open_folder(path)
+        if os.path.isfile(path):
+            return _open_file(path)
+    except OSError as error:
+        raise unreadable(error) from error
     if glob.has_magic(data):
         matches = map(Path, sorted(glob.glob(str(path), recursive=True)))
         records = [file for file in matches if is_record_file(file)]
@@ -96,7 +109,10 @@ _KINDS: dict[str, Callable[[str], Source]] = {
 def _open_folder(path: Path) -> Source:
     if (path / TRAIN).is_file():
         return Ilsvrc(path)
-    records = [file for file in sorted(path.iterdir()) if is_record_file(file)]
+    found = sorted(path.iterdir())
+    splits = [file for file in found if file.name.lower() in SPLIT_WORDS]
+    below = (sorted(split.iterdir()) for split in splits if split.is_dir())
+    records = [file for file in itertools.chain(found, *below) if is_record_file(file)]
     return TFRecordFiles(path.resolve().name, records) if records else Folder(path)
 
 

@@ -1,13 +1,14 @@
 """Tar and zip archives of a folder tree, never unpacked."""
 
+import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.data.sources import tars, zips
-from pipelines.data.sources.layout import find_layout
+from pipelines.data.sources.layout import Layout, find_layout
 from pipelines.data.sources.members import check, damage_told
-from pipelines.data.sources.source import SourceImage, stamp
+from pipelines.data.sources.source import Source, SourceImage, encodable, stamp
 
 _READERS = {**dict.fromkeys(tars.OPENERS, tars.members), ".zip": zips.members}
 
@@ -15,7 +16,7 @@ ARCHIVE_SUFFIXES = tuple(_READERS)
 """What the names of archives end with, in lower or upper case."""
 
 
-class Archive:
+class Archive(Source):
     """Images in an archive, by the rules for folders.
 
     The list of members is read before the first image, so that an archive which is
@@ -29,16 +30,18 @@ class Archive:
         path: The archive.
     """
 
+    orientation = "apply"
+
     def __init__(self, path: Path):
         suffix = next(end for end in _READERS if path.name.lower().endswith(end))
-        self.name = path.name[: -len(suffix)]
+        self.name = encodable(path.name[: -len(suffix)])
         self.fingerprint = hashlib.sha256(stamp(path.name, path.stat())).hexdigest()
         self._path = path
         self._members = _READERS[suffix]
 
     def __iter__(self) -> Iterator[SourceImage]:
+        layout = self._layout
         with damage_told(self._path):
-            layout = find_layout(self._checked_paths(), str(self._path))
             for member in self._members(self._path):
                 place = layout.place(member.path)
                 if place is not None:
@@ -47,8 +50,14 @@ class Archive:
                         place.name, content, place.class_name, place.split
                     )
 
-    def class_order(self) -> None:
-        """Folders have no order of their own."""
+    def passed_over(self) -> Mapping[str, int]:
+        """Returns how many files by their names are no images, by suffix."""
+        return self._layout.passed_over
+
+    @functools.cached_property
+    def _layout(self) -> Layout:
+        with damage_told(self._path):
+            return find_layout(self._checked_paths(), str(self._path))
 
     def _checked_paths(self) -> Iterator[str]:
         for member in self._members(self._path):

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.data.sources.content import InMemory
-from pipelines.data.sources.source import SPLIT_WORDS, SourceImage, roles
+from pipelines.data.sources.source import SPLIT_WORDS, Source, SourceImage, roles
 from pipelines.errors import UserError
 
 
-class CatalogueDataset:
+class CatalogueDataset(Source):
     """A data set of the catalogue, prepared in `TFDS_DATA_DIR` or downloaded to there.
 
     Args:

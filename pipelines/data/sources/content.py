@@ -7,6 +7,7 @@ process on another machine that sees the same files.
 import functools
 import lzma
 import os
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -28,6 +29,9 @@ DAMAGE = (
     NotImplementedError,  # A zip with an unknown compression.
 )
 """What reading a damaged archive raises."""
+
+_DAMAGED_FIELDS = (struct.error, ValueError, IndexError, OverflowError)
+"""What `zipfile` raises besides, for names that are no text and numbers that lie."""
 
 
 class Content(Protocol):
@@ -115,7 +119,7 @@ class ZipContent(NamedTuple):
                 # Not more than announced, even if more comes out of the compression;
                 # and one byte more, so that the checksum is looked at.
                 return file.read(info.file_size + 1)
-        except (*DAMAGE, KeyError) as error:
+        except (*DAMAGE, *_DAMAGED_FIELDS, KeyError) as error:
             raise UserError(
                 f"{self.member!r} in {self.path} is damaged ({error}); make or copy "
                 "the archive again"
@@ -133,7 +137,10 @@ def open_zip(path: str) -> zipfile.ZipFile:
 
 @functools.lru_cache(maxsize=1)
 def _open_zip(path: str, changed: int, process: int) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+    try:
+        return zipfile.ZipFile(path)
+    except _DAMAGED_FIELDS as error:
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def unreadable(error: OSError) -> UserError:

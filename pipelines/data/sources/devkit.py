@@ -7,6 +7,8 @@ The kit numbers the classes from 1 in an order of its own, which begins with the
 
 import hashlib
 import io
+import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +21,9 @@ KIT = "ILSVRC2012_devkit_t12"
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 SYNSET_LABELS = "imagenet_2012_validation_synset_labels.txt"
 _PUBLISHED_VALIDATION_IMAGES = 50_000
+_MAX_BYTES = 4 * 2**20  # Of a file; the largest has 0.5 MiB.
+_MAT_HEADER_BYTES = 128
+_MAT_COMPRESSED = 15
 
 
 class DevKit:
@@ -127,12 +132,32 @@ def _from_mat(data: bytes) -> dict[int, str]:
     """Reads the classes without children, which are those of the challenge."""
     import scipy.io
 
-    table: Any = scipy.io.loadmat(io.BytesIO(data), squeeze_me=True)["synsets"]
+    file = io.BytesIO(_uncompressed(data))
+    table: Any = scipy.io.loadmat(file, squeeze_me=True)["synsets"]
     return {
         int(row["ILSVRC2012_ID"]): str(row["WNID"])
         for row in table
         if row["num_children"] == 0
     }
+
+
+def _uncompressed(data: bytes) -> bytes:
+    """Unpacks the variables of a MAT file, which SciPy would do without bound."""
+    order = {b"IM": "<", b"MI": ">"}.get(data[126:_MAT_HEADER_BYTES])
+    if order is None:
+        raise ValueError("not a MAT file of version 5")
+    made, start = bytearray(data[:_MAT_HEADER_BYTES]), _MAT_HEADER_BYTES
+    while start < len(data):
+        kind, size = struct.unpack_from(f"{order}II", data, start)
+        end = start + 8 + size
+        if kind == _MAT_COMPRESSED:
+            made += zlib.decompressobj().decompress(data[start + 8 : end], _MAX_BYTES)
+        else:
+            made += data[start:end]
+        if len(made) > _MAX_BYTES:
+            raise ValueError(f"more than {_MAX_BYTES // 2**20} MiB when unpacked")
+        start = end
+    return bytes(made)
 
 
 _SYNSETS: dict[str, Callable[[bytes], dict[int, str]]] = {
@@ -151,11 +176,21 @@ def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
                 check(member, str(packed))
                 name = PurePosixPath(member.path).name
                 if name in names:
+                    _check_size(member.size, f"{name} in {packed}")
                     yield name, member.content().read()
     for place in (folder / KIT / "data", folder / "data", folder):
         for name in sorted(names):
             if (place / name).is_file():
+                _check_size((place / name).stat().st_size, str(place / name))
                 yield name, (place / name).read_bytes()
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > _MAX_BYTES:
+        raise UserError(
+            f"{what} is larger than {_MAX_BYTES // 2**20} MiB, which no file of the "
+            f"kit is; take it from {KIT}.tar.gz"
+        )
 
 
 def _published_synsets() -> list[str]:

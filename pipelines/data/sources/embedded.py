@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from pipelines.data import drawings
 from pipelines.data.sources.content import InMemory
-from pipelines.data.sources.source import SourceImage
+from pipelines.data.sources.source import Source, SourceImage
 from pipelines.errors import UserError
 
 
-class Drawings:
+class Drawings(Source):
     """Images drawn on the spot, see `pipelines.data.drawings`.
 
     Args:
@@ -36,6 +36,3 @@ class Drawings:
             self._count, drawings.DEFAULT_SEED
         ):
             yield SourceImage(name, InMemory(image), class_name, split=None)
-
-    def class_order(self) -> None:
-        """Drawings have no labels of their own."""

@@ -1,8 +1,10 @@
 """A folder tree with one folder of images per class."""
 
 import hashlib
+import operator
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.data.sources.content import (
@@ -12,10 +14,14 @@ from pipelines.data.sources.content import (
     unreadable,
 )
 from pipelines.data.sources.layout import find_layout, is_image
-from pipelines.data.sources.source import SourceImage, stamp
+from pipelines.data.sources.members import MAX_FOLDERS
+from pipelines.data.sources.source import Source, SourceImage, encodable, stamp
+from pipelines.errors import UserError
+
+Inodes = tuple[tuple[int, int], ...]
 
 
-class Folder:
+class Folder(Source):
     """Images in `<class>/**/`, or in `train/<class>/**/` and `val/<class>/**/`.
 
     Args:
@@ -25,15 +31,22 @@ class Folder:
         UserError: If it cannot be read, or see `find_layout`.
     """
 
+    orientation = "apply"
+
     def __init__(self, path: Path):
-        self.name = path.resolve().name
+        self.name = encodable(path.resolve().name)
         self._path = path
         digest = hashlib.sha256()
 
         def fingerprinted() -> Iterator[str]:
             for entry in self._entries():
-                if not entry.endswith("/"):
+                if is_image(entry):
                     status = os.stat(path / entry)
+                    if not stat.S_ISREG(status.st_mode):
+                        raise UserError(
+                            f"{path / entry} is a pipe or a device; take it out of the "
+                            "data"
+                        )
                     if status.st_size > MAX_IMAGE_BYTES:
                         raise too_large(str(path / entry))
                     digest.update(stamp(entry, status))
@@ -58,19 +71,34 @@ class Folder:
         except OSError as error:
             raise unreadable(error) from error
 
-    def class_order(self) -> None:
-        """Folders have no order of their own."""
+    def passed_over(self) -> Mapping[str, int]:
+        """Returns how many files by their names are no images, by suffix."""
+        return self._layout.passed_over
 
-    def _entries(self) -> Iterator[str]:
-        """Gives relative paths of folders, ending with a slash, and images, sorted."""
+    def _entries(self, below: str = "", around: Inodes = ()) -> Iterator[str]:
+        """Gives relative paths of files and, with a slash, folders, sorted in each.
 
-        def stop(error: OSError) -> None:
-            raise error
-
-        for top, folders, files in os.walk(self._path, onerror=stop, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            below = Path(top).relative_to(self._path)
-            if below.parts:
-                yield f"{below.as_posix()}/"
-            for name in sorted(filter(is_image, files)):
-                yield (below / name).as_posix()
+        Args:
+            below: The folder to begin with, ending with a slash.
+            around: The folders around it.
+        """
+        folder = self._path / below
+        status = os.stat(folder)
+        inode = (status.st_dev, status.st_ino)
+        if inode in around:
+            raise UserError(
+                f"{folder} is a link to a folder around it; take it out of the data"
+            )
+        if len(around) > MAX_FOLDERS:
+            raise UserError(
+                f"{folder} lies in more than {MAX_FOLDERS} folders; move it upwards"
+            )
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=operator.attrgetter("name"))
+        for entry in entries:
+            if not entry.is_dir():
+                yield below + entry.name
+        for entry in entries:
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield f"{below}{entry.name}/"
+                yield from self._entries(f"{below}{entry.name}/", (*around, inode))

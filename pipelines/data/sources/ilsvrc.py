@@ -10,7 +10,7 @@ from pipelines.data.sources.content import Content, FileContent
 from pipelines.data.sources.devkit import DevKit
 from pipelines.data.sources.folder import Folder
 from pipelines.data.sources.members import Member, check, damage_told
-from pipelines.data.sources.source import SourceImage, stamp
+from pipelines.data.sources.source import Source, SourceImage, stamp
 from pipelines.errors import UserError
 
 TRAIN = "ILSVRC2012_img_train.tar"
@@ -19,7 +19,7 @@ VALIDATION = "ILSVRC2012_img_val.tar"
 _WHAT_TO_DO = "copy it again as it was published"
 
 
-class Ilsvrc:
+class Ilsvrc(Source):
     """Images of the classification task, in the archives of image-net.org.
 
     The training archive is a tar of one tar for each class, the validation archive a

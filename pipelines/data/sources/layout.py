@@ -1,16 +1,27 @@
 """Which class and split an image belongs to, by the folders it lies in."""
 
 import dataclasses
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from pipelines.data.sources.source import SPLIT_WORDS, roles
+from pipelines.data.sources.source import (
+    SPLIT_WORDS,
+    check_class_name,
+    encodable,
+    roles,
+)
 from pipelines.errors import UserError
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp",
+    ".tif", ".tiff", ".avif", ".heic", ".heif",
+)  # fmt: skip
 """What the names of images end with, in lower or upper case."""
 
 _WHAT_TO_DO = "put the images of each class into a folder named after it"
+_MAX_SUFFIXES = 20
 
 Parts = tuple[str, ...]
 
@@ -31,10 +42,12 @@ class Layout:
         depth: Number of folders around everything, which mean nothing.
         splits: Split for each top folder that is used; empty if the top folders are the
             classes.
+        passed_over: How many files are no images, by suffix.
     """
 
     depth: int
     splits: Mapping[str, str]
+    passed_over: Mapping[str, int]
 
     @property
     def class_depth(self) -> int:
@@ -53,8 +66,8 @@ class Layout:
         if not parts or not is_image(path) or not self.uses(parts):
             return None
         return Place(
-            name=_printable("/".join(parts[self.depth :])),
-            class_name=_printable(parts[self.class_depth]),
+            name=encodable("/".join(parts[self.depth :])),
+            class_name=encodable(parts[self.class_depth]),
             split=self.splits.get(parts[self.depth]),
         )
 
@@ -66,15 +79,17 @@ def find_layout(paths: Iterable[str], origin: str) -> Layout:
     archive is read as `cat/1.jpg` is. Needs memory for the folders only, not the files.
 
     Args:
-        paths: Relative paths with `/`; those of folders end with one. Hidden files and
-            files that are not images are passed over.
+        paths: Relative paths with `/`; those of folders end with one. Hidden files are
+            passed over, and files that are not images are counted.
         origin: Where they lie, for messages.
 
     Raises:
         UserError: If there are no images, images outside of a class folder, a class
-            folder without images, or fewer than two classes.
+            folder without images or with a control character in its name, or fewer than
+            two classes.
     """
     samples: dict[Parts, str] = {}  # An image for each folder that holds one.
+    passed_over: Counter[str] = Counter()
     folders: set[Parts] = set()
     for path in paths:
         parts = _visible_parts(path)
@@ -82,13 +97,19 @@ def find_layout(paths: Iterable[str], origin: str) -> Layout:
             folders.add(parts)
         elif parts and is_image(path):
             samples.setdefault(parts[:-1], path)
+        elif parts:
+            suffix = posixpath.splitext(path)[1].lower() or "without a suffix"
+            known = suffix in passed_over or len(passed_over) < _MAX_SUFFIXES
+            passed_over[suffix if known else "of other kinds"] += 1
     if not samples:
         raise UserError(
             f"{origin} holds no images ({', '.join(IMAGE_SUFFIXES)}); {_WHAT_TO_DO}"
         )
     depth = _depth_around(set(samples), folders)
     layout = Layout(
-        depth, _splits({parts[depth] for parts in samples if parts}, origin)
+        depth,
+        _splits({parts[depth] for parts in samples if parts}, origin),
+        dict(sorted(passed_over.items())),
     )
     _check_classes(layout, samples, folders, origin)
     return layout
@@ -143,6 +164,8 @@ def _check_classes(
                 f"{samples[parts]}; {_WHAT_TO_DO}"
             )
     classes = {parts[depth] for parts in holders}
+    for name in sorted(classes):
+        check_class_name(name, origin)
     for parts in sorted(filter(layout.uses, folders)):
         if len(parts) == depth + 1 and parts[depth] not in classes:
             raise UserError(
@@ -154,8 +177,3 @@ def _check_classes(
             f"{origin} holds only one class ({classes.pop()}); at least two are "
             "needed, each in a folder of its own"
         )
-
-
-def _printable(name: str) -> str:
-    """Makes a name that is not UTF-8 on disk encodable, keeping it unique."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -15,6 +15,10 @@ from pipelines.data.sources.content import (
 from pipelines.data.sources.layout import is_image
 from pipelines.errors import UserError
 
+_MAX_NAME = 4_096  # That of a path on Linux.
+MAX_FOLDERS = 100
+"""Around an image."""
+
 
 class Member(NamedTuple):
     """A file or folder in an archive.
@@ -45,17 +49,21 @@ def check(member: Member, origin: str) -> None:
     reason = member.oddity or bad_name(member.path)
     if reason:
         raise UserError(
-            f"{origin} is refused because its member {member.path!r} {reason}; pack "
-            "plain files and folders with relative names"
+            f"{origin} is refused because its member {member.path[:200]!r} {reason}; "
+            "pack plain files and folders with relative names"
         )
     if member.size > MAX_IMAGE_BYTES and is_image(member.path):
         raise too_large(f"{member.path!r} in {origin}")
 
 
 def bad_name(path: str) -> str | None:
-    """Says what keeps a path from being one below the data's folder, if anything."""
+    """Says what keeps a path from being a sensible one below the data's folder."""
     if path.startswith("/") or ntpath.splitdrive(path)[0]:
         return "has an absolute name"
+    if len(path) > _MAX_NAME:
+        return f"has a name of more than {_MAX_NAME} characters"
+    if path.count("/") > MAX_FOLDERS:
+        return f"lies in more than {MAX_FOLDERS} folders"
     if ".." in path.split("/"):
         return "leads out of the data"
     return None

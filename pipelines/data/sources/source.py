@@ -1,10 +1,12 @@
 """What every source gives."""
 
 import os
-from collections.abc import Collection, Iterator
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from pipelines.data.sources.content import Content
+from pipelines.errors import UserError
 
 
 class SourceImage(NamedTuple):
@@ -28,13 +30,17 @@ class Source(Protocol):
     """Images to be ingested; can be iterated over several times.
 
     Attributes:
-        name: Short, without a path.
+        name: Short, without a path; can be encoded as UTF-8.
         fingerprint: Hexadecimal; changes when the data changes. It is made of names,
             sizes and times of change, not of the images.
+        orientation: What is done by default about the orientation in EXIF data:
+            `"apply"` for what people collect, as photographs of a phone lie on their
+            sides otherwise; `"ignore"` for data sets that others trained on so.
     """
 
     name: str
     fingerprint: str
+    orientation: str = "ignore"
 
     def __iter__(self) -> Iterator[SourceImage]:
         """Gives every image, always in the same order.
@@ -51,7 +57,11 @@ class Source(Protocol):
 
         None where the data has no labels of its own. Valid after iteration.
         """
-        ...
+        return None
+
+    def passed_over(self) -> Mapping[str, int]:
+        """Returns how many files by their names are no images, by suffix."""
+        return {}
 
 
 def stamp(name: str, status: os.stat_result) -> bytes:
@@ -59,6 +69,26 @@ def stamp(name: str, status: os.stat_result) -> bytes:
     times = b"%d\0%d\0" % (status.st_size, status.st_mtime_ns)
     return os.fsencode(name) + b"\0" + times
 
+
+def encodable(name: str) -> str:
+    """Makes a name that is not UTF-8 on disk so, keeping it unique."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_class_name(name: str, origin: object) -> None:
+    """Refuses the name of a class that does not stay one line of `labels.txt`.
+
+    Raises:
+        UserError: If it holds a control character, such as a line break.
+    """
+    if any(unicodedata.category(character) in _CONTROL for character in name):
+        raise UserError(
+            f"{origin} has the class {name!r}, whose name holds a control character "
+            "such as a line break; rename it"
+        )
+
+
+_CONTROL = ("Cc", "Zl", "Zp")  # Characters that control, and separate lines.
 
 SPLIT_WORDS = {
     "train": "train",

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 from pipelines.data.sources.content import MAX_IMAGE_BYTES, FileContent, too_large
 from pipelines.data.sources.members import bad_name
-from pipelines.data.sources.source import SPLIT_WORDS, SourceImage, roles, stamp
+from pipelines.data.sources.source import (
+    SPLIT_WORDS,
+    Source,
+    SourceImage,
+    check_class_name,
+    encodable,
+    roles,
+    stamp,
+)
 from pipelines.errors import UserError
 
 COLUMNS = {
@@ -39,7 +47,7 @@ class _WrongLineError(Exception):
     """What is wrong with a line, as the end of a sentence."""
 
 
-class Table:
+class Table(Source):
     """Images that a `.csv`, `.tsv` or `.jsonl` names, with their labels.
 
     Each row has a path, a label, and a split if there is such a column (`train`, `val`,
@@ -70,9 +78,14 @@ class Table:
     ['cat', 'dog']
     """
 
+    orientation = "apply"
+
     def __init__(self, path: Path):
-        self.name = path.stem
+        self.name = encodable(path.stem)
         self._path = path
+        self._top = os.path.join(os.path.realpath(path.parent), "")
+        # Rows follow each other in few folders, whose links are resolved once.
+        self._resolved = functools.lru_cache(os.path.realpath)
         digest = hashlib.sha256(stamp(path.name, path.stat()))
         line_of: dict[int, int] = {}
         labels: set[str] = set()
@@ -82,6 +95,7 @@ class Table:
             if first != line:
                 raise self._wrong(line, f"repeats {row.path!r} of line {first}")
             digest.update(self._stamp(line, row.path))
+            check_class_name(row.label, f"line {line} of {path}")
             labels.add(row.label)
             words.add(row.split)
         if not line_of:
@@ -135,16 +149,28 @@ class Table:
     def _stamp(self, line: int, name: str) -> bytes:
         try:
             status = os.stat(self._path.parent / name)
+            place = self._place(name)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise self._wrong(
                 line, f"names {name!r}, which cannot be read ({reason})"
             ) from error
+        if not place.startswith(self._top):
+            raise self._wrong(
+                line, f"names {name!r}, a link that leads out of the table's folder"
+            )
         if not stat.S_ISREG(status.st_mode):
             raise self._wrong(line, f"names {name!r}, which is not a file")
         if status.st_size > MAX_IMAGE_BYTES:
             raise too_large(f"{name!r} on line {line} of {self._path}")
         return stamp(name, status)
+
+    def _place(self, name: str) -> str:
+        """Returns where a file really lies."""
+        path = self._path.parent / name
+        if path.is_symlink():
+            return os.path.realpath(path)
+        return os.path.join(self._resolved(path.parent), path.name)
 
     def _wrong(self, line: int, reason: str) -> UserError:
         return UserError(f"line {line} of {self._path} {reason}; mend the table")

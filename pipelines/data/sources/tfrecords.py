@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,22 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from pipelines.data.sources.content import InMemory
-from pipelines.data.sources.source import SPLIT_WORDS, SourceImage, roles, stamp
+from pipelines.data import records
+from pipelines.data.sources.content import (
+    MAX_IMAGE_BYTES,
+    InMemory,
+    too_large,
+    unreadable,
+)
+from pipelines.data.sources.source import (
+    SPLIT_WORDS,
+    Source,
+    SourceImage,
+    check_class_name,
+    encodable,
+    roles,
+    stamp,
+)
 from pipelines.errors import UserError
 
 _SCANNED = {
@@ -20,6 +35,7 @@ _SCANNED = {
     "image/class/synset": tf.io.FixedLenFeature([], tf.string, ""),
 }
 _SCAN_BATCH = 256
+_SCAN_BYTES = 64 * 2**20  # Of a batch, unless it is a single record.
 
 
 def is_record_file(path: Path) -> bool:
@@ -28,12 +44,13 @@ def is_record_file(path: Path) -> bool:
     return named_so is not None and path.is_file()
 
 
-class TFRecordFiles:
+class TFRecordFiles(Source):
     """Images in records with `image/encoded` and `image/class/label`.
 
     Labels from 0 or from 1 are both understood, by the smallest one. Class names are
     the lines of a `labels.txt` beside the records, or come from `image/class/text`, or
-    from `image/class/synset`, or are the labels. Splits come from the files' names.
+    from `image/class/synset`, or are the labels. Splits come from the files' names, or
+    else from those of their folders.
 
     All labels are read and checked before the first image is given.
 
@@ -43,13 +60,14 @@ class TFRecordFiles:
     """
 
     def __init__(self, name: str, paths: Sequence[Path]):
-        self.name = name
+        self.name = encodable(name)
         self._paths = tuple(paths)
-        self._labels_path = paths[0].parent / "labels.txt"
+        self._top = Path(os.path.commonpath([path.parent for path in paths]))
+        self._labels_path = self._top / "labels.txt"
         digest = hashlib.sha256()
         beside = [self._labels_path] if self._labels_path.is_file() else []
         for path in [*paths, *beside]:
-            digest.update(stamp(path.name, path.stat()))
+            digest.update(stamp(str(path.relative_to(self._top)), path.stat()))
         self.fingerprint = digest.hexdigest()
         self._classes: tuple[str, ...] = ()
 
@@ -58,7 +76,10 @@ class TFRecordFiles:
         listed = _read_labels(self._labels_path)
         base = _base(seen, listed)
         self._classes = _class_names(seen, listed, base)
+        for name in self._classes:
+            check_class_name(name, self._paths[0].parent)
         for path, split in _splits(self._paths).items():
+            name = encodable(path.relative_to(self._top).as_posix())
             for index, serialized in enumerate(_records(path)):
                 features = tf.train.Example.FromString(serialized).features.feature
                 encoded = features["image/encoded"].bytes_list.value
@@ -69,7 +90,7 @@ class TFRecordFiles:
                     )
                 label = features["image/class/label"].int64_list.value[0]
                 yield SourceImage(
-                    name=f"{path.name}#{index}",
+                    name=f"{name}#{index}",
                     content=InMemory(encoded[0]),
                     class_name=self._classes[label - base],
                     split=split,
@@ -111,9 +132,15 @@ def _scan(paths: Sequence[Path]) -> dict[int, _Seen]:
 
 
 def _labels_and_texts(path: Path) -> Iterator[tuple[int, str]]:
-    dataset = tf.data.TFRecordDataset(str(path)).batch(_SCAN_BATCH)
-    dataset = dataset.map(lambda batch: tf.io.parse_example(batch, _SCANNED))
     with _damage_told(path):
+        largest = 1
+        for index, (_, size) in enumerate(records.frames(path)):
+            if size > MAX_IMAGE_BYTES:
+                raise too_large(f"record {index} of {path}")
+            largest = max(largest, size)
+        count = max(1, min(_SCAN_BATCH, _SCAN_BYTES // largest))
+        dataset = tf.data.TFRecordDataset(str(path)).batch(count)
+        dataset = dataset.map(lambda batch: tf.io.parse_example(batch, _SCANNED))
         for batch in dataset.as_numpy_iterator():
             yield from zip(
                 batch["image/class/label"].tolist(),
@@ -131,7 +158,7 @@ def _labels_and_texts(path: Path) -> Iterator[tuple[int, str]]:
 
 def _records(path: Path) -> Iterator[bytes]:
     with _damage_told(path):
-        yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        yield from records.read(path)
 
 
 @contextlib.contextmanager
@@ -142,6 +169,8 @@ def _damage_told(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path} is damaged or not a TFRecord file; make or copy it again"
         ) from error
+    except OSError as error:
+        raise unreadable(error) from error
     except tf.errors.InvalidArgumentError as error:
         raise UserError(
             f"{path} has a record without one image/class/label; write it in the "
@@ -153,12 +182,15 @@ def _read_labels(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     text = path.read_text(encoding="utf-8", errors="backslashreplace")
-    return tuple(line.strip() for line in text.strip().splitlines())
+    return tuple(line.strip() for line in text.strip().split("\n"))
 
 
 def _base(seen: Mapping[int, _Seen], listed: Sequence[str]) -> int:
-    """Returns the first label, 0 or 1, having checked all labels against it."""
-    base = 0 if 0 in seen else 1
+    """Returns the first label, 0 or 1, having checked all labels against it.
+
+    Where class 0 has no record, the texts tell what the listed names count from.
+    """
+    base = 0 if 0 in seen or _fits(seen, listed, 0) > _fits(seen, listed, 1) else 1
     for expected, (label, first) in enumerate(seen.items(), start=base):
         if listed and label - base >= len(listed):
             raise UserError(
@@ -172,6 +204,12 @@ def _base(seen: Mapping[int, _Seen], listed: Sequence[str]) -> int:
                 "labels.txt with all names beside the records"
             )
     return base
+
+
+def _fits(seen: Mapping[int, _Seen], listed: Sequence[str], base: int) -> int:
+    """Counts the labels whose text is the listed name, counted from `base`."""
+    names = dict(enumerate(listed, start=base))
+    return sum(names.get(label) == first.text for label, first in seen.items())
 
 
 def _class_names(
@@ -191,7 +229,7 @@ def _splits(paths: Sequence[Path]) -> dict[Path, str | None]:
     words = {}
     for path in paths:
         match = re.search(r"(?<![a-z])(train|val|test)", path.name.lower())
-        words[path] = SPLIT_WORDS[match[0]] if match else None
+        words[path] = SPLIT_WORDS.get(match[0] if match else path.parent.name.lower())
     used = roles({word for word in words.values() if word})
     return {
         path: used.get(word) if word else None
