@@ -9,12 +9,12 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-JPEG_SCAN = b"\xff\xda"
-"""The mark before each scan."""
-
 WEBP_ALPHA = 0x10
 """The flag of transparency, in the two kinds of header that have one."""
 
+# Not those that stand alone, and zero, which tells a byte of data from a mark.
+_JPEG_MARK = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
+_JPEG_SCAN = b"\xff\xda"
 _JPEG_END = b"\xff\xd9"
 _WEBP_ANIMATION = 0x02
 
@@ -64,12 +64,27 @@ def read(image: bytes) -> tuple[int, int, int]:
     return height, width, pixels
 
 
+def jpeg_scans(image: bytes) -> int:
+    """Counts the scans of a JPEG, from mark to mark as the decoder finds them.
+
+    What lies behind its end is not looked at: phones write a short film there.
+
+    Raises:
+        Problem: If it does not end.
+        struct.error: Likewise.
+    """
+    scans, position = 0, 2
+    while found := _JPEG_MARK.search(image, position):
+        if found[0] == _JPEG_END:
+            return scans
+        scans += found[0] == _JPEG_SCAN
+        (length,) = struct.unpack_from(">H", image, found.end())
+        position = found.end() + max(2, length)
+    raise Problem("truncated JPEG")
+
+
 def _jpeg(image: bytes) -> tuple[int, int, int]:
-    # Phones write more behind the end, such as a short film.
-    if not image.endswith(_JPEG_END) and (
-        image.rfind(_JPEG_END) <= image.rfind(JPEG_SCAN)
-    ):
-        raise Problem("truncated JPEG")
+    jpeg_scans(image)
     return 0, 0, 0
 
 

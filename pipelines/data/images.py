@@ -168,7 +168,9 @@ def _read_header(image: bytes, max_pixels: int) -> ImageFacts:
 
 
 def _limit_scans(fact: ImageFacts, image: bytes) -> ImageFacts:
-    if fact.format == "JPEG" and image.count(header.JPEG_SCAN) > _MAX_SCANS:
+    if fact.format != "JPEG" or fact.problem is not None:
+        return fact
+    if header.jpeg_scans(image) > _MAX_SCANS:
         return _unusable("JPEG", f"JPEG of more than {_MAX_SCANS} scans")
     return fact
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from pipelines.data.images import inspect
 from pipelines.errors import UserError
 from pipelines.serving.signatures import BYTES_SIGNATURE
 from pipelines.serving.versions import versions
@@ -41,7 +42,9 @@ def load_classifier(model: Path) -> Callable[[Path], Answer]:
         try:
             answer = signature(image_bytes=tf.constant([encoded]))
         except tf.errors.InvalidArgumentError as error:
-            raise UserError("is not a JPEG, PNG, GIF or BMP image") from error
+            (facts,) = inspect([encoded])
+            problem = facts.problem or "not a kind that this model decodes"
+            raise UserError(f"cannot be used ({problem})") from error
         names = [name.decode() for name in answer["classes"].numpy()[0]]
         return list(
             zip(names, answer["probabilities"].numpy()[0].tolist(), strict=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pipelines.data.pixel_limit import limited
 from pipelines.data.preprocessing import (
     Preprocessing,
     normalize,
@@ -63,7 +64,8 @@ class Classifier(tf.Module):
         """Classifies encoded images.
 
         Args:
-            image_bytes: Strings `(batch,)`, each a JPEG, PNG, GIF or BMP.
+            image_bytes: Strings `(batch,)`, each a JPEG, PNG, GIF, BMP or WebP, of at
+                most `images.MAX_PIXELS` pixels.
 
         Returns:
             `"classes"`: strings `(batch, top_k)`, best first; `"probabilities"`:
@@ -71,7 +73,7 @@ class Classifier(tf.Module):
         """
         size = self.preprocessing.size
         images = tf.map_fn(
-            lambda encoded: prepare(encoded, self.preprocessing),
+            lambda encoded: prepare(limited(encoded), self.preprocessing),
             image_bytes,
             fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
         )

@@ -117,7 +117,7 @@ def test_predict(finished, photos, tmp_path):
     result = _run("pipelines.predict", f"--model={run}", *images, note)
     assert result.returncode == 1
     (line,) = _errors(result)
-    assert line == f"{note}: is not a JPEG, PNG, GIF or BMP image"
+    assert line == f"{note}: cannot be used (not a JPEG, PNG, GIF, BMP or WebP image)"
     lines = result.stdout.splitlines()
     assert [line for line in lines if not line.startswith("  ")] == list(
         map(str, images)

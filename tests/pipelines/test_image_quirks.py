@@ -250,13 +250,19 @@ def test_truncated_tail_is_reported(kind):
     assert problem(encoded[:-20]) == f"truncated {kind}"
 
 
-def test_missing_end_mark_of_jpeg_is_reported():
-    assert problem(encode(RGB, "JPEG")[:-2]) == "truncated JPEG"
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=str)
+@pytest.mark.parametrize("kept", [3, 20, 300, -2])
+def test_missing_end_mark_of_jpeg_is_reported(kept, options):
+    exif = Image.Exif()
+    exif[0x9286] = b"\xff\xd9"  # As the thumbnail that a camera puts there.
+    encoded = encode(RGB, "JPEG", exif=exif, **options)
+    assert problem(encoded[:kept]) == "truncated JPEG"
 
 
 def test_what_lies_behind_a_jpeg_is_not_looked_at():
     alone = encode(RGB, "JPEG")
-    for behind in (bytes(100), b"\xff\xd9", encode(RGB.rotate(180), "JPEG")):
+    film = b"\0\0\0\x18ftypmp42" + b"\xff\xd9 \xff\xda \xff\xc0" * 1000
+    for behind in (bytes(100), b"\xff\xd9", encode(RGB.rotate(180), "JPEG"), film):
         assert difference(decoded(alone + behind, "JPEG"), by_pil(alone)) <= 1
 
 

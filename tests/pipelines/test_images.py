@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from mutations import encode, mutants, resized, whole_images
 from PIL import Image
 
+from pipelines.data import image_header
 from pipelines.data.images import MAX_PIXELS, ImageFacts, decode, inspect
+from pipelines.data.pixel_limit import limited
 
 WHOLE = whole_images(48, 64)
 UNDECODABLE = ("animated WebP",)
@@ -132,6 +134,30 @@ def test_gif_of_many_frames_counts_them_all():
     (facts,) = inspect([encoded], max_pixels=50_000)
     assert "more than the limit" in facts.problem
     assert inspect([encoded])[0][1:] == (200, 200, None)
+
+
+def test_graph_refuses_by_the_header_what_ingest_refuses():
+    """An exported model would take GiB for a small file."""
+    check = tf.function(
+        limited,
+        input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int64)],
+    )
+
+    def is_refused(image, max_pixels):
+        try:
+            assert check(tf.constant(image), max_pixels).numpy() == image
+        except tf.errors.InvalidArgumentError as error:
+            assert "more pixels than the limit of" in str(error)
+            return True
+        return False
+
+    for kind, image in DECODABLE.items():
+        pixels = image_header.read(image)[2] or 48 * 64
+        assert not is_refused(image, pixels), kind
+        assert is_refused(image, pixels - 1), kind
+        assert is_refused(resized(image, 9_000, 9_000), 10**7), kind
+    assert not is_refused(b"hello", 0)
+    assert not is_refused(b"", 0)
 
 
 def test_jpeg_of_a_thousand_scans_is_not_decoded():

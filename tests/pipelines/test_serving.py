@@ -16,6 +16,7 @@ from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
 from pipelines.serving.local import load_classifier
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
+from pipelines.serving.versions import versions
 from pipelines.training.network import takes_pixels
 
 # A server has TensorFlow and the folder, and nothing else.
@@ -171,6 +172,12 @@ def test_versions_count_up_and_appear_whole(tiny_model, version):
     assert left_over == []
 
 
+def test_versions_are_ascii_numbers_alone(tmp_path):
+    for name in ("10", "2", "²", "٣", "1x", "-1"):
+        (tmp_path / name).mkdir()
+    assert versions(tmp_path) == [2, 10]
+
+
 def test_local_classifier(version, validation, tmp_path):
     run = version.parents[2]
     classify = load_classifier(run)
@@ -181,7 +188,7 @@ def test_local_classifier(version, validation, tmp_path):
     assert answer == sorted(answer, key=lambda pair: -pair[1])
     note = tmp_path / "note.jpg"
     note.write_text("no image")
-    with pytest.raises(UserError, match="is not a JPEG, PNG, GIF or BMP image"):
+    with pytest.raises(UserError, match="not a JPEG, PNG, GIF, BMP or WebP image"):
         classify(note)
     with pytest.raises(UserError, match="cannot be read"):
         classify(tmp_path / "missing.jpg")
