@@ -44,6 +44,9 @@ EXTRAS = {
     "ilsvrc": ["scipy"],
     "export": ["onnx", "openvino", "tf2onnx>=1.17"],
     **LIGHT["optional-dependencies"],
+    # Pillow reads TIFF and AVIF by itself, but not what iPhones take.
+    "heic": ["pillow-heif"],
+    "fuzz": ["atheris"],
     "notebooks": ["ipykernel", "nbclient", "nbformat"],
     "benchmarks": ["torch", "transformers>=5"],
     "peers": ["keras-hub>=0.32", "timm>=1.0.31", "torchvision", "transformers>=5"],

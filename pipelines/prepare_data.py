@@ -29,9 +29,10 @@ _PACK = flags.DEFINE_string(
 )
 _ORIENTATION = flags.DEFINE_enum(
     "orientation",
-    "ignore",
-    ["ignore", "apply"],
-    "Whether photographs are turned as their EXIF data says.",
+    "auto",
+    ["auto", "apply", "ignore"],
+    "Whether photographs are turned as their EXIF data says; auto turns those of "
+    "folders, archives and tables.",
 )
 _CHECK = flags.DEFINE_enum(
     "check",

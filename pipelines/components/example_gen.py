@@ -42,7 +42,7 @@ def example_gen(
     shard_bytes: int = 128 * 2**20,
     shuffle_seed: int = 0,
     pack: str = "",
-    orientation: str = "ignore",
+    orientation: str = "auto",
     check: str = "full",
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
@@ -74,7 +74,8 @@ def example_gen(
         shuffle_seed: Decides the order of the records, from 0.
         pack: Makes images smaller, see `Packing.parse`; empty to keep them.
         orientation: `"apply"` turns photographs as their EXIF data says; `"ignore"`
-            keeps the pixels as they are.
+            keeps the pixels as they are; `"auto"` is what the source says, see
+            `Source.orientation`.
         check: `"full"` decodes every image; `"header"` believes what it says of itself,
             many times faster.
         max_pixels: Larger images are left out without decoding them.
@@ -101,10 +102,12 @@ def example_gen(
             f"--validation_share={validation_share} is not between 0 and 1; the usual "
             "one is 0.1"
         )
+    source = open_source(data)
+    if orientation == "auto":
+        orientation = source.orientation
     treatment = Treatment(
         check=check, max_pixels=max_pixels, orientation=orientation, pack=pack
     )
-    source = open_source(data)
     made_from = {
         "source": source.name,
         "fingerprint": source.fingerprint,
@@ -234,6 +237,7 @@ def _ingest(
             skipped=skipped,
             duplicates=ledger.duplicates(),
             leaked=ledger.leaked(_LEAKED_LISTED),
+            passed_over=dict(source.passed_over()),
             mean_bytes=math.ceil(ledger.mean_bytes()),
             made_with=_made_with(),
         )

@@ -8,10 +8,13 @@ import pytest
 import tensorflow as tf
 from photos import encoded, image_file, make_folder, read, value
 from PIL import Image
+from rich.console import Console
 
 from pipelines.components.example_gen import example_gen
+from pipelines.data.examples import Examples
 from pipelines.data.images import decode
 from pipelines.errors import UserError
+from pipelines.reports.summary import print_skipped
 
 
 @pytest.fixture
@@ -205,6 +208,22 @@ def test_packed_images(folder, tmp_path, kind):
     assert packed.mean_bytes == pytest.approx(np.mean(sizes), abs=1)
 
 
+def test_names_do_not_steer_the_terminal(tmp_path, capsys):
+    examples = Examples(
+        tmp_path,
+        ("a", "b"),
+        {"train": 1, "validation": 1},
+        skipped_count=1,
+        skipped=(("a\x1b[2J\r.jpg", "truncated JPEG"),),
+        passed_over={".\x1b": 2},
+    )
+    print_skipped(examples, Console())
+    told = capsys.readouterr().out
+    assert r"a\x1b[2J\r.jpg: truncated JPEG" in told
+    assert r"2 .\x1b" in told
+    assert not {"\x1b", "\r"} & set(told)
+
+
 def test_photograph_is_turned_if_asked_for(folder, tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # Orientation: turn by a quarter.
@@ -223,6 +242,54 @@ def test_photograph_is_turned_if_asked_for(folder, tmp_path):
         others = [name for name in by_name(examples) if name.endswith(".png")]
         assert len(others) == 60
     assert sizes == {"ignore": (30, 20), "apply": (20, 30)}
+
+
+def test_photographs_of_folders_are_turned_and_records_are_not(folder, tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = folder / "ant" / "turned.jpg"
+    Image.open(io.BytesIO(image_file(7, size=(30, 20)))).save(path, exif=exif)
+    kept = ingest(folder, tmp_path / "kept", orientation="ignore")
+    again = ingest(kept.directory, tmp_path / "again")
+    turned = ingest(folder, tmp_path / "turned", check="header")
+    widths = [
+        {value(features, "image/width") for features in by_name(examples).values()}
+        for examples in (again, turned)
+    ]
+    assert widths == [{5, 30}, {5, 20}]
+    assert turned.made_from["orientation"] == "apply"
+
+
+def test_formats_that_tensorflow_does_not_decode(folder, tmp_path):
+    y, x = np.mgrid[:40, :60]
+    pixels = np.stack([4 * x, 6 * y, 2 * (x + y)], axis=-1).astype(np.uint8)
+    turned = Image.Exif()
+    turned[274] = 6
+    image = Image.fromarray(pixels)
+    image.save(folder / "ant/1.tiff", compression="tiff_lzw")
+    image.save(folder / "ant/2.tif", exif=turned)
+    image.save(folder / "bee/3.avif", quality=95, exif=turned)
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(folder / "bee/4.TIF")
+    whole = (folder / "ant/1.tiff").read_bytes()
+    (folder / "cow/5.tiff").write_bytes(whole[: len(whole) // 2])
+    (folder / "cow/6.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    examples = ingest(folder, tmp_path / "out", max_bad_share=0.1)
+    reasons = dict(examples.skipped)
+    assert reasons.keys() == {"cow/5.tiff", "cow/6.heic"}
+    assert reasons["cow/5.tiff"] == "damaged or unsupported TIFF"
+    assert "HEIC" in reasons["cow/6.heic"]
+    made = {
+        name: decode(tf.constant(value(features, "image/encoded"))).numpy()
+        for name, features in by_name(examples).items()
+        if not name.endswith(".png")
+    }
+    upright = np.rot90(pixels, -1)
+    assert (made["ant/1.tiff"] == pixels).all()
+    assert (made["ant/2.tif"] == upright).all()
+    assert np.abs(made["bee/3.avif"].astype(int) - upright).mean() < 3
+    assert (made["bee/4.TIF"] == pixels[..., :1]).all()
+    too_large = ingest(folder, tmp_path / "less", max_bad_share=0.1, max_pixels=1_000)
+    assert "2,400 pixels" in dict(too_large.skipped)["ant/1.tiff"]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,14 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import tensorflow as tf
+
 from pipelines.data import images
+from pipelines.data.image_header import Problem, format_of
 from pipelines.data.ingest.entry import Entry
 from pipelines.data.ingest.executors import Executor
 from pipelines.data.ingest.ledger import Ledger
+from pipelines.data.other_formats import decodable
 from pipelines.data.packing import Packing, upright
 from pipelines.data.sources import Source, SourceImage
 from pipelines.data.sources.content import FileContent, InMemory
@@ -131,52 +135,54 @@ def look_at(treatment: Treatment, found: Iterable[SourceImage]) -> list[Entry]:
 def _look_at_batch(
     treatment: Treatment, found: Sequence[SourceImage], encoded: Sequence[bytes]
 ) -> list[Entry]:
-    steps = treatment.steps()
+    first = functools.partial(decodable, max_pixels=treatment.max_pixels)
+    opened = [_made(data, [first]) for data in encoded]
     facts = images.inspect(
-        encoded,
+        [data for data, _ in opened],
         max_pixels=treatment.max_pixels,
-        # What the steps decode must be whole.
-        check="full" if steps or treatment.check == "full" else "header",
+        # What packing decodes must be whole.
+        check="full" if treatment.pack or treatment.check == "full" else "header",
     )
-    entries = [
-        Entry(
-            name=image.name,
-            class_name=image.class_name,
-            split=image.split,
-            content=image.content if fact.problem is None else InMemory(b""),
-            is_made=False,
-            sha256=hashlib.sha256(data).digest(),
-            format=fact.format,
-            height=fact.height,
-            width=fact.width,
-            bytes=len(data),
-            problem=fact.problem,
+    steps = treatment.steps()
+    entries = []
+    for image, data, (made, problem), fact in zip(
+        found, encoded, opened, facts, strict=True
+    ):
+        problem = problem or fact.problem
+        if steps and problem is None:
+            made, problem = _made(made, steps)
+        is_made = made != data
+        if is_made and problem is None:
+            (fact,) = images.inspect([made], check="header")
+        content = InMemory(made) if is_made else image.content
+        entries.append(
+            Entry(
+                name=image.name,
+                class_name=image.class_name,
+                split=image.split,
+                content=content if problem is None else InMemory(b""),
+                is_made=is_made,
+                sha256=hashlib.sha256(data).digest(),
+                format=fact.format,
+                height=fact.height,
+                width=fact.width,
+                bytes=len(made),
+                problem=problem,
+            )
         )
-        for image, data, fact in zip(found, encoded, facts, strict=True)
-    ]
-    if not steps:
-        return entries
-    return [
-        _make(entry, data, steps) if entry.problem is None else entry
-        for entry, data in zip(entries, encoded, strict=True)
-    ]
+    return entries
 
 
-def _make(entry: Entry, found: bytes, steps: Sequence[_Step]) -> Entry:
-    made = found
-    for step in steps:
-        made = step(made)
-    if made == found:
-        return entry
-    (fact,) = images.inspect([made], check="header")
-    return entry._replace(
-        content=InMemory(made),
-        is_made=True,
-        format=fact.format,
-        height=fact.height,
-        width=fact.width,
-        bytes=len(made),
-    )
+def _made(image: bytes, steps: Sequence[_Step]) -> tuple[bytes, str | None]:
+    """Returns what steps make of an image, or why they cannot."""
+    try:
+        for step in steps:
+            image = step(image)
+    except Problem as problem:
+        return image, str(problem)
+    except tf.errors.InvalidArgumentError:
+        return image, f"damaged or unsupported {format_of(image)}"
+    return image, None
 
 
 def _chunks(source: Iterable[SourceImage]) -> Iterator[list[SourceImage]]:
