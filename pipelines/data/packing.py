@@ -12,6 +12,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from pipelines.data.image_header import format_of
 from pipelines.data.images import decode, inspect
 from pipelines.errors import UserError, unknown
 
@@ -115,16 +116,16 @@ def upright(encoded: bytes) -> bytes:
     Raises:
         tf.errors.InvalidArgumentError: If the image cannot be decoded.
     """
-    (facts,) = inspect([encoded], check="header")
-    if facts.format not in _TURNABLE:
+    name = format_of(encoded)
+    if name not in _TURNABLE:
         return encoded
-    reader, options = _TURNABLE[facts.format]
+    reader, options = _TURNABLE[name]
     orientation = _orientation(reader, encoded)
     if orientation not in range(2, 9):
         return encoded
     image = _decoded(encoded)
     image.getexif()[ExifTags.Base.Orientation] = orientation
-    return _encoded(ImageOps.exif_transpose(image), facts.format, **options)
+    return _encoded(ImageOps.exif_transpose(image), name, **options)
 
 
 # Not Image.open, which would warn of images that inspect's own limit lets pass.
