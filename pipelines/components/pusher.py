@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 
 from pipelines import files
+from pipelines.serving.local import versions
 from pipelines.serving.signatures import Classifier, save
-from pipelines.serving.versions import versions
 from pipelines.training.model import TrainedModel
 
 _TOP_K = 5

@@ -1,12 +1,12 @@
 """The curves of a training run."""
 
-import csv
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipelines import files
+from pipelines.training.history import read_columns
 
 
 def plot_curves(history: Path, picture: Path) -> None:
@@ -16,18 +16,15 @@ def plot_curves(history: Path, picture: Path) -> None:
         history: `history.csv` as the trainer writes it.
         picture: The PNG to write.
     """
-    with history.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
-    epochs = [epoch + 1 for epoch in columns["epoch"]]
+    columns = read_columns(history)
+    epochs = columns["epoch"] + 1
 
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     loss, error, rate = figure.subplots(1, 3)
     for prefix, style, label in (("", "--", "training"), ("val_", "-", "validation")):
         loss.plot(epochs, columns[f"{prefix}loss"], style, label=label)
-        errors = [100 * (1 - accuracy) for accuracy in columns[f"{prefix}top1"]]
-        error.plot(epochs, errors, style, label=label)
+        error.plot(epochs, 100 * (1 - columns[f"{prefix}top1"]), style, label=label)
     rate.plot(epochs, columns["learning_rate"], "-")
     for axes, title in (
         (loss, "loss"),

@@ -1,14 +1,19 @@
-"""The table at the end of a run."""
+"""The tables in the terminal at the end of a run, of ingest and of a search."""
 
-import csv
+import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.data.examples import Examples
 from pipelines.errors import printable
 from pipelines.evaluation.metrics import Metrics
+from pipelines.runs.trial import Trial
+from pipelines.training.history import read_columns
 from pipelines.training.model import TrainedModel
 
 _SKIPPED_TOLD = 10
@@ -70,10 +75,8 @@ def print_summary(
         command: What repeats the run, see `reproduce_command`.
         console: Where to print.
     """
-    with (model.directory / "history.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    seconds = sum(float(row["seconds"]) for row in epochs)
-    rates = sorted(float(row["images_per_second"]) for row in epochs)
+    history = model.directory / "history.csv"
+    epochs = read_columns(history)
     counts = examples.counts
     rows = {
         "network": f"{model.network.name}, {model.preprocessing.size} pixels",
@@ -82,11 +85,12 @@ def print_summary(
         "top-1 error": f"{metrics.top1_error:.2%}, "
         f"accuracy {1 - metrics.top1_error:.2%}",
         "top-5 error": f"{metrics.top5_error:.2%}",
-        "training": f"{len(epochs)} epochs in {seconds:,.0f} s, "
-        f"{rates[len(rates) // 2]:,.0f} images/s",
+        "training": f"{len(epochs['epoch'])} epochs in "
+        f"{epochs['seconds'].sum():,.0f} s, "
+        f"{np.median(epochs['images_per_second']):,.0f} images/s",
         "evaluation": f"{metrics.images_per_second:,.0f} images/s",
         "model": str(model.keras_path),
-        "history": str(model.directory / "history.csv"),
+        "history": str(history),
         "curves": str(model.directory / "curves.png"),
         "TensorBoard": str(model.directory / "tensorboard"),
         "SavedModel": str(pushed),
@@ -100,6 +104,43 @@ def print_summary(
         emoji=False,
         soft_wrap=True,
     )
+
+
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "trial": "right",
+    "blocks\nper stage": "left",
+    "depth": "right",
+    "shortcut": "left",
+    "learning\nrate": "right",
+    "parameters": "right",
+    "top-1\nerror": "right",
+    "seconds": "right",
+}
+
+
+def print_trials(trials: Iterable[Trial], console: Console) -> None:
+    """Prints a row for each trial, in the order given.
+
+    Args:
+        trials: The trials; their errors are those on the validation images.
+        console: Where to print.
+    """
+    table = Table(box=None, header_style="bold")
+    for name, justify in _COLUMNS.items():
+        table.add_column(name, justify=justify, no_wrap=True)
+    for trial in trials:
+        network, error = trial.config.network, trial.top1_error
+        table.add_row(
+            str(trial.number),
+            ", ".join(map(str, network.blocks_per_stage)),
+            str(network.depth),
+            network.shortcut,
+            f"{trial.config.recipe.learning_rate:g}",
+            f"{trial.parameters:,}",
+            "diverged" if math.isinf(error) else f"{error:.2%}",
+            f"{trial.seconds:.0f}",
+        )
+    console.print(table, highlight=False, soft_wrap=True)
 
 
 def _print_rows(rows: dict[str, str], console: Console) -> None:

@@ -1,5 +1,6 @@
 """The exported model in this process, as a server would answer."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import tensorflow as tf
 from pipelines.data.images import inspect
 from pipelines.errors import UserError
 from pipelines.serving.signatures import BYTES_SIGNATURE
-from pipelines.serving.versions import versions
 
 Answer = list[tuple[str, float]]
 
@@ -51,6 +51,12 @@ def load_classifier(model: Path) -> Callable[[Path], Answer]:
         )
 
     return classify
+
+
+def versions(served: Path) -> list[int]:
+    """Returns the numbers of the versions in a served model's folder, ascending."""
+    names = (path.name for path in served.iterdir())
+    return sorted(int(name) for name in names if re.fullmatch("[0-9]+", name))
 
 
 def _find_version(model: Path) -> Path:

@@ -25,8 +25,9 @@ from pipelines.errors import NotFiniteError
 from pipelines.training import nonfinite
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.feed import Feed
+from pipelines.training.history import write_rows
 from pipelines.training.interruption import Interruption
-from pipelines.training.progress import Progress, Span, write_rows
+from pipelines.training.progress import Progress, Span
 from pipelines.training.step import (
     EvaluationStep,
     Measured,

@@ -1,13 +1,9 @@
 """Where a run is: all that the rest of it depends on, beside the variables."""
 
-import csv
 import dataclasses
-import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from pipelines import files
 from pipelines.training.step import Measured
 
 STEP_COLUMNS = ("loss", "top1", "gradient_norm", "images_per_second", "data_wait_share")
@@ -126,19 +122,3 @@ class Progress:
         row = {"epoch": self.epoch, "step": self.step - 1, **values}
         self.steps.append({**row, **{name: logs[name] for name in STEP_COLUMNS}})
         self.since_row = Span()
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes a CSV file, whole or not at all; nothing where there are no rows.
-
-    Args:
-        path: The file.
-        rows: The keys of the last one are the columns; those before may lack some.
-    """
-    if not rows:
-        return
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[-1]), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    files.write_text(path, text.getvalue())

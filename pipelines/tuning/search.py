@@ -1,6 +1,5 @@
 """The search: KerasTuner proposes trials, someone else runs them."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,27 +7,8 @@ from typing import Any
 import keras_tuner
 
 from pipelines.runs.request import RunConfig
+from pipelines.runs.trial import Trial
 from pipelines.tuning.space import SearchSpace, configure
-
-
-@dataclasses.dataclass(frozen=True)
-class Trial:
-    """A point of the search space and what came of it.
-
-    Args:
-        number: Its place in the search, counted from 1.
-        config: What was trained.
-        top1_error: Share of validation images that are not classified right, after the
-            last epoch; infinite where the loss stopped being a number.
-        parameters: Trainable parameters of the network.
-        seconds: Time of the training steps.
-    """
-
-    number: int
-    config: RunConfig
-    top1_error: float
-    parameters: int
-    seconds: float
 
 
 def search(

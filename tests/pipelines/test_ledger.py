@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.ingest.entry import Entry
-from pipelines.data.ingest.ledger import Ledger, shuffle_key
+from pipelines.data.ingest.ledger import Entry, Ledger, shuffle_key
 from pipelines.data.records import Shard
 from pipelines.data.sources.content import FileContent
 

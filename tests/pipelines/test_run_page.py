@@ -18,11 +18,11 @@ from pipelines.errors import UserError
 from pipelines.evaluation.metrics import Metrics, Mistake
 from pipelines.evaluation.saved import Evaluation
 from pipelines.reports.charts import lines
-from pipelines.reports.run_facts import read_columns
 from pipelines.reports.run_page import make_report
 from pipelines.runs.folder import Run
 from pipelines.runs.record import record_start
 from pipelines.runs.request import request
+from pipelines.training.history import read_columns
 
 NASTY = "<script>alert(\"x\")</script> & 'co' " + "long" * 40
 HISTORY = (

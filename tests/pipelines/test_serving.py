@@ -14,7 +14,7 @@ from pipelines.components.pusher import pusher
 from pipelines.data import records
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
-from pipelines.serving.local import load_classifier
+from pipelines.serving.local import load_classifier, versions
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
 from pipelines.serving.versions import versions
 from pipelines.training.network import takes_pixels
@@ -194,3 +194,9 @@ def test_local_classifier(version, validation, tmp_path):
         classify(tmp_path / "missing.jpg")
     with pytest.raises(UserError, match="holds no exported model"):
         load_classifier(tmp_path)
+
+
+def test_versions_are_numbers(tmp_path):
+    for name in ("2", "10", "²", "next", ".partial-3"):
+        (tmp_path / name).mkdir()
+    assert versions(tmp_path) == [2, 10]

@@ -11,9 +11,8 @@ import tensorflow as tf
 
 from pipelines.data import images
 from pipelines.data.image_header import Problem, format_of
-from pipelines.data.ingest.entry import Entry
 from pipelines.data.ingest.executors import Executor
-from pipelines.data.ingest.ledger import Ledger
+from pipelines.data.ingest.ledger import Entry, Ledger
 from pipelines.data.other_formats import decodable
 from pipelines.data.packing import Packing, upright
 from pipelines.data.sources import Source, SourceImage

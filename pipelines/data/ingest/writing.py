@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.data import records
-from pipelines.data.ingest.entry import Entry
 from pipelines.data.ingest.executors import Executor
-from pipelines.data.ingest.ledger import Ledger
+from pipelines.data.ingest.ledger import Entry, Ledger
 from pipelines.data.records import Shard
 from pipelines.errors import UserError
 
