@@ -11,10 +11,12 @@ from absl import flags
 from pipelines.command import cli
 from pipelines.errors import UserError, printable
 
-_MODEL = flags.DEFINE_string(
-    "model", "runs/demo", "A run's folder, or that of one exported version."
+_MODEL = flags.DEFINE(
+    cli.Path(),
+    "model",
+    "runs/demo",
+    "A run's folder, or that of one exported version.",
 )
-flags.adopt_module_key_flags(cli)
 
 
 def main(arguments: list[str]) -> None:

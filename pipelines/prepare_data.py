@@ -12,7 +12,8 @@ from rich.console import Console
 from pipelines.command import cli, data_flags
 from pipelines.errors import UserError
 
-_OUTPUT_DIR = flags.DEFINE_string(
+_OUTPUT_DIR = flags.DEFINE(
+    cli.Path(),
     "output_dir",
     "data/demo",
     "Gets the records in examples/, their statistics/, schema.pbtxt, anomalies.pbtxt "
@@ -52,8 +53,11 @@ _BEAM_ARGS = flags.DEFINE_string(
     "Have Apache Beam do the work, with these flags of its own, such as "
     "--runner=FlinkRunner; empty for its local runner.",
 )
-_PREVIOUS = flags.DEFINE_string(
-    "previous", "", "An earlier --output_dir, to compare the data with."
+_PREVIOUS = flags.DEFINE(
+    cli.Path(optional=True),
+    "previous",
+    "",
+    "An earlier --output_dir, to compare the data with.",
 )
 _MAX_DECODED = flags.DEFINE_integer(
     "max_decoded",
@@ -61,14 +65,12 @@ _MAX_DECODED = flags.DEFINE_integer(
     "Images of each split whose pixels the statistics are made of, at most.",
     1,
 )
-flags.adopt_module_key_flags(cli)
-flags.adopt_module_key_flags(data_flags)
 
 
 def main(arguments: list[str]) -> None:
     """Runs the components one after the other."""
     cli.refuse(arguments)
-    from pipelines.components.data_report import report_data
+    from pipelines.command.data_validation import validate_data
     from pipelines.components.example_gen import example_gen
     from pipelines.data.images import MAX_PIXELS
     from pipelines.reports.summary import print_examples, print_skipped
@@ -96,7 +98,7 @@ def main(arguments: list[str]) -> None:
         beam_args=_BEAM_ARGS.value,
     )
     print_skipped(examples, console)
-    report_data(
+    validate_data(
         examples,
         directory,
         console,

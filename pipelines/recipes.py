@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _DIFF = flags.DEFINE_bool(
     "diff", False, "Print only what two recipes, or two runs' folders, have different."
 )
-flags.adopt_module_key_flags(cli)
 
 
 def main(arguments: list[str]) -> None:

@@ -11,6 +11,7 @@ from absl import flags
 from rich.console import Console
 
 from pipelines.command import cli, data_flags, run_flags
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.runs.request import RunConfig
@@ -21,39 +22,36 @@ _TRIALS = flags.DEFINE_integer(
 flags.set_default(data_flags.DATA, "drawings:2000")
 flags.set_default(run_flags.EPOCHS, 4)
 flags.set_default(run_flags.OUTPUT_DIR, "runs/tune")
-flags.adopt_module_key_flags(cli)
-flags.adopt_module_key_flags(run_flags)
 
 
 def main(arguments: list[str]) -> None:
     """Searches, prints the trials, and says how to train from the best."""
     cli.refuse(arguments)
-    from pipelines.components.example_gen import example_gen
-    from pipelines.components.tuner import tuner
-    from pipelines.data.examples import Examples
-    from pipelines.reports.summary import print_skipped
-    from pipelines.reports.trials_table import print_trials
+    from pipelines.command.prepared_run import prepared_run
+    from pipelines.components.tuner import DEFAULT_SPACE, LEARNING_RATE_ONLY, tuner
+    from pipelines.reports.summary import print_trials
     from pipelines.training.strategies import make_strategy
 
+    if run_flags.ALLOW_CHANGED.value:
+        raise UserError(
+            "--allow_changed is for a single run, since trials that were asked for "
+            "different things cannot be compared; leave it out, or give --overwrite or "
+            "another --output_dir"
+        )
     console = Console()
+    options = run_flags.loop_options()
     strategy = make_strategy(run_flags.STRATEGY.value, run_flags.REPLICAS.value)
-    run, config = run_flags.open_requested_run()
-    examples = Examples.prepared(config.data) or example_gen(
-        config.data,
-        run.examples_dir,
-        validation_share=config.validation_share,
-        max_bad_share=config.max_bad_share,
-    )
-    run.write_config(config)
-    print_skipped(examples, console)
-    best = tuner(
-        examples,
-        run.directory,
-        base=config,
-        trials=_TRIALS.value,
-        strategy=strategy,
-        console=console,
-    )
+    with prepared_run(strategy, console) as (run, config, examples):
+        best = tuner(
+            examples,
+            run.directory,
+            base=config,
+            space=LEARNING_RATE_ONLY if config.weights else DEFAULT_SPACE,
+            trials=_TRIALS.value,
+            strategy=strategy,
+            options=options,
+            console=console,
+        )
     print_trials(best.trials, console)
     console.print(
         f"errors on {examples.counts['validation']:,} validation images after "
@@ -74,6 +72,7 @@ def training_command(config: "RunConfig", hyperparameters: Path) -> str:
         "max_bad_share": config.max_bad_share,
         "examples_dir": hyperparameters.parent / "examples",
         "seed": config.seed,
+        **({"weights": config.weights} if config.weights else {}),
         "hyperparameters": hyperparameters,
         "output_dir": f"{hyperparameters.parent}-best",
     }

@@ -2,7 +2,10 @@
 
 from absl import flags
 
-DATA = flags.DEFINE_string(
+from pipelines.command import cli
+
+DATA = flags.DEFINE(
+    cli.Path(),
     "data",
     "drawings",
     "What `python -m pipelines.prepare_data` made, or: a folder with one folder of "

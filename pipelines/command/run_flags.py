@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from pipelines.command import data_flags
+from pipelines.command import cli, data_flags
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +25,14 @@ EPOCHS = flags.DEFINE_integer("epochs", None, "Epochs; the recipe's by default."
 SEED = flags.DEFINE_integer(
     "seed", 0, "Decides initial weights, order and augmentation.", 0
 )
-OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", "runs/demo", "Gets everything that is made."
+OUTPUT_DIR = flags.DEFINE(
+    cli.Path(), "output_dir", "runs/demo", "Gets everything that is made."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights",
+    "",
+    "Start from a run's folder, or what keras_resnet.load_weights takes: a file, "
+    "a preset, imagenet, hf://OWNER/REPOSITORY.",
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -84,29 +90,28 @@ EXPORT = flags.DEFINE_enum(
     "Make the model of the last weights, or of the best checkpoint's.",
 )
 
-flags.adopt_module_key_flags(data_flags)
+VERBOSE = flags.DEFINE_bool(
+    "verbose", False, "Tell every value of the recipe, and what it means."
+)
 
 GOES_ON = "; the same command, without --overwrite, goes on from the last checkpoint"
 """What an interrupted command tells."""
 
 
-def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
-    """Returns the run that the flags ask for, new, unfinished or finished.
+def requested(**others: Any) -> "tuple[Run, RunConfig]":
+    """Returns the run that the flags ask for; nothing is written or looked at.
 
     Args:
         **others: Values for `pipelines.runs.request` beside those of the flags here.
 
     Raises:
-        UserError: If a value is wrong, or the folder is not free for this run.
+        UserError: If a value is wrong, or there is no run to `--resume`.
     """
-    from pipelines.data.examples import Examples
-    from pipelines.data.sources import open_source
-    from pipelines.runs.folder import Run, open_run
+    from pipelines.runs.folder import Run
     from pipelines.runs.request import request
 
-    output_dir = Path(OUTPUT_DIR.value)
+    run = Run(Path(OUTPUT_DIR.value))
     if RESUME.value:
-        run = Run(output_dir)
         return run, run.read_config()
     config = request(
         data=data_flags.DATA.value,
@@ -115,21 +120,11 @@ def open_requested_run(**others: Any) -> "tuple[Run, RunConfig]":
         settings=SET.value,
         epochs=EPOCHS.value,
         seed=SEED.value,
+        weights=WEIGHTS.value,
         validation_share=data_flags.VALIDATION_SHARE.value,
         max_bad_share=data_flags.MAX_BAD_SHARE.value,
         **others,
     )
-    run = open_run(
-        output_dir,
-        config,
-        overwrite=OVERWRITE.value,
-        allow_changed=ALLOW_CHANGED.value,
-    )
-    if OVERWRITE.value:
-        # What is there goes only for data that can be read.
-        if Examples.prepared(config.data) is None:
-            open_source(config.data)
-        run.remove()
     return run, config
 
 

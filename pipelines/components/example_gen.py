@@ -28,6 +28,7 @@ from pipelines.data.ingest.workspace import workspace
 from pipelines.data.ingest.writing import write_shards
 from pipelines.data.sources import Source, open_source
 from pipelines.errors import UserError
+from pipelines.runs.differences import differences
 
 _SKIPPED_LISTED = 1_000
 _LEAKED_LISTED = 20
@@ -165,13 +166,11 @@ def _load(directory: Path, made_from: dict[str, Any]) -> Examples:
     if not Examples.is_in(directory):
         raise UserError(f"{directory} holds something else than examples; {what_to_do}")
     examples = Examples.load(directory)
-    for key, value in made_from.items():
-        if examples.made_from.get(key) != value:
-            raise UserError(
-                f"{directory} holds examples of other data or made in another way "
-                f"({key}: {examples.made_from.get(key)} there, {value} now); "
-                f"{what_to_do}"
-            )
+    for name, (there, now) in differences(examples.made_from, made_from).items():
+        raise UserError(
+            f"{directory} holds examples of other data or made in another way "
+            f"({name}: {there} there, {now} now); {what_to_do}"
+        )
     return examples
 
 

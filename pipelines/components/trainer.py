@@ -87,15 +87,7 @@ def trainer(
     cluster = Cluster.of(strategy)
 
     steps = steps_per_epoch(examples, recipe.batch_size, cluster.count)
-    check_batch(recipe, strategy)
-    try:
-        check_weights(
-            recipe,
-            weights,
-            "give --weights, such as --weights=imagenet or an earlier run's folder",
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    check_recipe(recipe, strategy, weights)
     result = TrainedModel(
         directory=directory,
         network=dataclasses.replace(network, classes=len(examples.classes)),
@@ -188,6 +180,31 @@ def trainer(
     with lost_workers(strategy):
         barrier(strategy)
     return result
+
+
+def check_recipe(
+    recipe: Recipe, strategy: tf.distribute.Strategy, weights: str
+) -> None:
+    """Checks what can be wrong with a recipe before there is data.
+
+    Args:
+        recipe: How to train.
+        strategy: Where steps run.
+        weights: Where initial weights come from; empty for random ones.
+
+    Raises:
+        UserError: If the replicas cannot share a batch equally, or random weights
+            would be kept as they are.
+    """
+    check_batch(recipe, strategy)
+    try:
+        check_weights(
+            recipe,
+            weights,
+            "give --weights, such as --weights=imagenet or an earlier run's folder",
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _settings(

@@ -1,6 +1,5 @@
 """Tuner: examples and a search space in, the best hyperparameters out."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -20,12 +19,18 @@ from pipelines.errors import NotFiniteError, OutOfMemoryError, UserError
 from pipelines.runs.differences import differences
 from pipelines.runs.folder import open_run
 from pipelines.runs.request import RunConfig, find_recipe
+from pipelines.runs.trial import Trial
+from pipelines.training.history import read_columns
+from pipelines.training.loop import LoopOptions
 from pipelines.training.model import TrainedModel
-from pipelines.tuning.search import Trial, search
+from pipelines.tuning.search import search
 from pipelines.tuning.space import SearchSpace
 
 DEFAULT_SPACE = SearchSpace()
 """What is searched where nothing else is said."""
+
+LEARNING_RATE_ONLY = SearchSpace(blocks=(), shortcuts=())
+"""What is searched from given weights, which fit one network."""
 
 _FAILURE = "failed.txt"
 
@@ -51,6 +56,7 @@ def tuner(
     space: SearchSpace = DEFAULT_SPACE,
     trials: int = 8,
     strategy: tf.distribute.Strategy | None = None,
+    options: LoopOptions | None = None,
     console: Console | None = None,
 ) -> Hyperparameters:
     """Looks for the depth, shortcut option and learning rate of least error.
@@ -67,6 +73,7 @@ def tuner(
         space: What is varied.
         trials: Number of trials.
         strategy: Where steps run. Defaults to the one device.
+        options: How the trials' runs are kept. Defaults to `LoopOptions()`.
         console: Where to show progress. Defaults to standard output.
 
     Returns:
@@ -97,7 +104,7 @@ def tuner(
                 style="bold",
                 highlight=False,
             )
-            _train(examples, run.model_dir, config, strategy, console)
+            _train(examples, run.model_dir, config, strategy, options, console)
         if reason := _failure(run.model_dir):
             reasons.append(reason)
         return _measure(examples, run.model_dir, config, number)
@@ -123,6 +130,7 @@ def _train(
     directory: Path,
     config: RunConfig,
     strategy: tf.distribute.Strategy | None,
+    options: LoopOptions | None,
     console: Console,
 ) -> None:
     # Keras holds on to what earlier trials built.
@@ -137,6 +145,7 @@ def _train(
             weights=config.weights,
             max_bad_share=config.max_bad_share,
             strategy=strategy,
+            options=options,
             console=console,
         )
     except (NotFiniteError, OutOfMemoryError) as error:
@@ -149,7 +158,7 @@ def _train(
 def _measure(
     examples: Examples, directory: Path, config: RunConfig, number: int
 ) -> Trial:
-    epochs = _history(directory)
+    epochs = read_columns(directory / "history.csv")
     failed = bool(_failure(directory))
     size = config.network.input_size
     network = dataclasses.replace(config.network, classes=len(examples.classes))
@@ -157,18 +166,10 @@ def _measure(
     return Trial(
         number=number,
         config=config,
-        top1_error=math.inf if failed else 1 - float(epochs[-1]["val_top1"]),
+        top1_error=math.inf if failed else 1 - float(epochs["val_top1"][-1]),
         parameters=cost(model).parameters,
-        seconds=sum(float(epoch["seconds"]) for epoch in epochs),
+        seconds=float(epochs["seconds"].sum()) if epochs else 0.0,
     )
-
-
-def _history(directory: Path) -> list[dict[str, str]]:
-    path = directory / "history.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _failure(directory: Path) -> str:

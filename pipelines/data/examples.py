@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import files
+from pipelines.data import folders
 from pipelines.data.records import BLOCK_RECORDS, Shard, blocks_path
 from pipelines.errors import UserError
 
@@ -129,9 +130,11 @@ class Examples:
         Raises:
             UserError: If there is no manifest, or none that can be read.
         """
-        path = directory / _MANIFEST
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+        with folders.read_values(
+            directory / _MANIFEST,
+            missing=f"{directory} holds no examples (no {_MANIFEST})",
+            mend=f"remove {directory} and run again",
+        ) as values:
             values["classes"] = tuple(values["classes"])
             values["shards"] = tuple(
                 Shard(**shard) for shard in values.get("shards", ())
@@ -140,12 +143,6 @@ class Examples:
                 pairs = values.get(key, ())
                 values[key] = tuple((first, second) for first, second in pairs)
             return cls(directory=directory, **values)
-        except FileNotFoundError:
-            raise UserError(f"{directory} holds no examples (no {_MANIFEST})") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({error}); remove {directory} and run again"
-            ) from error
 
 
 _MANIFEST = "examples.json"

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from keras_resnet.training import RECIPES, Recipe
 from pipelines.runs.differences import differences
+from pipelines.runs.request import RunConfig, changed_settings
 
 
 def recipes_table(recipes: Iterable[Recipe]) -> Table:
@@ -60,6 +61,19 @@ def recipe_table(recipe: Recipe) -> Table:
     return table
 
 
+def request_line(config: RunConfig) -> str:
+    """Returns in a line what a run trains, and what of it is not as in the tables.
+
+    Example:
+
+    >>> request_line(config)
+    'resnet20 by onecycle with epochs=2 model.shortcut=C'
+    """
+    changed = [f"{name}={text}" for name, text in changed_settings(config).items()]
+    line = f"{config.network.name} by {config.recipe.name}"
+    return f"{line} with {' '.join(changed)}" if changed else line
+
+
 def difference_table(names: tuple[str, str], values: tuple[Any, Any]) -> Table:
     """Returns a row for each value that two recipes, or two runs, have different.
 
@@ -80,8 +94,9 @@ def difference_table(names: tuple[str, str], values: tuple[Any, Any]) -> Table:
 
 def _table(*columns: str, title: str | None = None) -> Table:
     table = Table(box=None, padding=(0, 2), title=title, caption_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for index, column in enumerate(columns):
+        # Names never break.
+        table.add_column(column, overflow="fold", no_wrap=not index)
     return table
 
 

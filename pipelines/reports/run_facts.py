@@ -1,11 +1,8 @@
 """What lies in the folder of a run, finished or not."""
 
-import array
-import csv
+import contextlib
 import dataclasses
-import math
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -15,10 +12,8 @@ from pipelines.evaluation.saved import Evaluation
 from pipelines.runs.folder import Run
 from pipelines.runs.record import read_starts
 from pipelines.runs.request import RunConfig
+from pipelines.training.history import Columns, read_columns, read_rows
 from pipelines.training.model import TrainedModel
-
-Columns: TypeAlias = dict[str, np.ndarray]
-"""Columns of a table by name, each float64 `(rows,)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +56,18 @@ class RunFacts:
         """
         config = run.read_config()
         model = run.model_dir
+        examples = None
+        with contextlib.suppress(UserError):
+            examples = run.examples(config)
         return cls(
             run=run,
             config=config,
             epochs=read_columns(model / "history.csv"),
             steps=read_columns(model / "steps.csv"),
-            events=_read_rows(model / "events.csv"),
+            events=list(read_rows(model / "events.csv")),
             is_trained=TrainedModel.is_in(model),
             evaluation=Evaluation.load(run.evaluation_path, model / "model.keras"),
-            examples=_examples(run, config),
+            examples=examples,
             starts=read_starts(run.directory),
         )
 
@@ -86,48 +84,3 @@ class RunFacts:
         """Returns the name of a class."""
         classes = self.examples.classes if self.examples else ()
         return classes[label] if label < len(classes) else f"class {label}"
-
-
-def read_columns(path: Path) -> Columns:
-    """Reads a table of numbers that may be growing.
-
-    Args:
-        path: A CSV file with a heading.
-
-    Returns:
-        The columns. There are none without a file; a line that is still being written
-        is left out, and what is not a number is `nan`.
-    """
-    columns: dict[str, array.array] = {}
-    if not path.exists():
-        return {}
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.reader(line for line in file if line.endswith("\n"))
-        names = next(reader, [])
-        columns = {name: array.array("d") for name in names}
-        for row in reader:
-            for index, column in enumerate(columns.values()):
-                column.append(_number(row[index] if index < len(row) else ""))
-    return {name: np.array(column) for name, column in columns.items()}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _read_rows(path: Path) -> list[dict[str, str]]:
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        return list(csv.DictReader(line for line in file if line.endswith("\n")))
-
-
-def _examples(run: Run, config: RunConfig) -> Examples | None:
-    try:
-        directory = Path(config.examples_dir or run.examples_dir)
-        return Examples.prepared(config.data) or Examples.load(directory)
-    except UserError:
-        return None

@@ -1,13 +1,16 @@
 """A run is a folder: what it was asked to do, and where everything it made lies."""
 
+import contextlib
 import dataclasses
 import json
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from pipelines import files
+from pipelines.data import folders
+from pipelines.data.examples import Examples
 from pipelines.errors import UserError
 from pipelines.runs.differences import differences, is_allowed
 from pipelines.runs.request import RunConfig
@@ -60,8 +63,43 @@ class Run:
     def remove(self) -> None:
         """Removes what a run or a search made, and nothing else."""
         for path in self.directory.glob("*"):
-            if _OWN_NAMES.fullmatch(path.name):
+            if _OWN_NAMES.fullmatch(path.name) and path.name != folders.LOCK:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other processes from training in the folder; any may read it.
+
+        Raises:
+            UserError: If another process does so, or the folder cannot be written.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(folders.held(self.directory))
+            except OSError as error:
+                raise UserError(
+                    f"--output_dir={self.directory} cannot be written "
+                    f"({error.strerror}); give another folder"
+                ) from error
+            yield
+
+    def examples(
+        self,
+        config: RunConfig,
+        make: Callable[[Path], Examples] = Examples.load,
+    ) -> Examples:
+        """Returns what the run trains on: prepared examples, or those of its own.
+
+        Args:
+            config: What the run is asked to do.
+            make: Returns those that are not prepared, given their folder. Defaults to
+                reading what has been made.
+
+        Raises:
+            UserError: If there are none.
+        """
+        directory = Path(config.examples_dir or self.examples_dir)
+        return Examples.prepared(config.data) or make(directory)
 
     def write_config(self, config: RunConfig, *, changed: bool = False) -> None:
         """Makes the folder that of the run that `config` asks for.
@@ -70,21 +108,12 @@ class Run:
             config: What is asked for.
             changed: Whether it replaces that of a run that has begun, which is else
                 left as it is.
-
-        Raises:
-            UserError: If the folder cannot be written.
         """
         if self.has_begun() and not changed:
             return
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(config.to_json(), indent=2)
-            files.write_text(self.config_path, text + "\n")
-        except PermissionError as error:
-            raise UserError(
-                f"--output_dir={self.directory} cannot be written ({error.strerror}); "
-                "give another folder"
-            ) from error
+        self.directory.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(config.to_json(), indent=2)
+        files.write_text(self.config_path, text + "\n")
 
     def read_config(self) -> RunConfig:
         """Returns the configuration of the run in this folder.
@@ -92,19 +121,13 @@ class Run:
         Raises:
             UserError: If the folder holds no run.
         """
-        try:
-            values = json.loads(self.config_path.read_text())
+        with folders.read_values(
+            self.config_path,
+            missing=f"{self.directory} holds no run (no run.json); give the "
+            "--output_dir of an earlier `python -m pipelines.train_imagenet`",
+            mend="use another --output_dir, or --overwrite to start afresh",
+        ) as values:
             return RunConfig.from_json(values)
-        except FileNotFoundError:
-            raise UserError(
-                f"{self.directory} holds no run (no run.json); give the --output_dir "
-                "of an earlier `python -m pipelines.train_imagenet`"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.config_path} is damaged ({error}); use another --output_dir, "
-                "or --overwrite to start afresh"
-            ) from error
 
 
 def open_run(
@@ -149,7 +172,7 @@ _OWN_NAMES = re.compile(
     r"run\.json|examples(\.partial)?|model|evaluation\.(json|npz)|serving"
     r"|statistics|schema\.pbtxt|anomalies\.pbtxt|data\.html|report\.html"
     r"|environment\.json"
-    r"|trials|keras_tuner|best\.json|\.partial-.*"
+    rf"|trials|keras_tuner|best\.json|\.partial-.*|{re.escape(folders.LOCK)}"
 )
 
 

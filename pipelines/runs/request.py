@@ -162,12 +162,9 @@ def reproduce_command(
     network, recipe = config.network, config.recipe
     if network.name not in keras_resnet.NETWORKS:
         raise unknown("model", network.name, keras_resnet.NETWORKS)
-    published = find_recipe(recipe.name)
-    changed = differences(published, recipe)
+    find_recipe(recipe.name)
+    changed = changed_settings(config)
     epochs = {name: changed.pop(name) for name in ("epochs",) if name in changed}
-    base = {**vars(keras_resnet.NETWORKS[network.name]), **dict(published.network)}
-    for name, values in differences(base, network).items():
-        changed[f"model.{name}"] = values
     others = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
@@ -182,8 +179,8 @@ def reproduce_command(
             others["cpu_settings"] = "leave"
     flags = [
         *_flags({"data": config.data, "model": network.name, "recipe": recipe.name}),
-        *(f"--{name}={here}" for name, (_, here) in epochs.items()),
-        *(f"--set={name}={as_text(here)}" for name, (_, here) in changed.items()),
+        *_flags(epochs),
+        *(f"--set={name}={value}" for name, value in changed.items()),
         *_flags(others),
         *_flags({"output_dir": output_dir}),
     ]
@@ -194,6 +191,26 @@ def reproduce_command(
     ]
     command = ["python", "-m", "pipelines.train_imagenet", *flags]
     return " ".join([*assignments, shlex.join(command)])
+
+
+def changed_settings(config: RunConfig) -> dict[str, str]:
+    """Returns what is not as in the tables, by the names that `--set` has for it.
+
+    Example:
+
+    >>> changed_settings(config)
+    {'epochs': '6', 'model.shortcut': 'C'}
+    """
+    network, recipe = config.network, config.recipe
+    published = RECIPES.get(recipe.name, recipe)
+    base = vars(keras_resnet.NETWORKS.get(network.name, network))
+    changed = differences(published, recipe) | {
+        f"model.{name}": values
+        for name, values in differences(
+            {**base, **dict(published.network)}, network
+        ).items()
+    }
+    return {name: as_text(here) for name, (_, here) in changed.items()}
 
 
 def _flags(values: Mapping[str, Any]) -> list[str]:

@@ -8,8 +8,8 @@ import keras
 
 import keras_resnet
 from pipelines import files
+from pipelines.data import folders
 from pipelines.data.preprocessing import Preprocessing
-from pipelines.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,21 +71,17 @@ class TrainedModel:
         Raises:
             UserError: If there is none, or none that can be read.
         """
-        path = directory / _MODEL_VALUES
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+        with folders.read_values(
+            directory / _MODEL_VALUES,
+            missing=f"{directory} holds no model (no {_MODEL_VALUES})",
+            mend="train again",
+        ) as values:
             return cls(
                 directory=directory,
                 network=keras_resnet.ResNetSpec(**values["network"]),
                 preprocessing=Preprocessing.from_json(values["preprocessing"]),
                 classes=tuple(values["classes"]),
             )
-        except FileNotFoundError:
-            raise UserError(
-                f"{directory} holds no model (no {_MODEL_VALUES})"
-            ) from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged ({error}); train again") from error
 
 
 _MODEL_VALUES = "model.json"

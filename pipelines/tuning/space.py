@@ -15,8 +15,9 @@ class SearchSpace:
 
     Args:
         blocks: Choices for the number of blocks in every stage, which decides the
-            depth.
-        shortcuts: Choices for the shortcut option (1512.03385, section 3.3).
+            depth; none to leave the network's.
+        shortcuts: Choices for the shortcut option (1512.03385, section 3.3); none to
+            leave the network's.
         learning_rate_factors: Least and greatest learning rate in units of the
             recipe's; drawn log-uniformly.
 
@@ -39,8 +40,10 @@ class SearchSpace:
             factor * base.recipe.learning_rate for factor in self.learning_rate_factors
         )
         hyperparameters = keras_tuner.HyperParameters()
-        hyperparameters.Choice("blocks", list(self.blocks))
-        hyperparameters.Choice("shortcut", list(self.shortcuts))
+        if self.blocks:
+            hyperparameters.Choice("blocks", list(self.blocks))
+        if self.shortcuts:
+            hyperparameters.Choice("shortcut", list(self.shortcuts))
         hyperparameters.Float("learning_rate", least, greatest, sampling="log")
         return hyperparameters
 
@@ -62,14 +65,14 @@ def configure(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     >>> configure(base, values).network.blocks_per_stage
     (2, 2, 2)
     """
-    stages = len(base.network.filters)
+    network = {}
+    if "blocks" in values:
+        network["blocks_per_stage"] = (values["blocks"],) * len(base.network.filters)
+    if "shortcut" in values:
+        network["shortcut"] = values["shortcut"]
     return dataclasses.replace(
         base,
-        network=dataclasses.replace(
-            base.network,
-            blocks_per_stage=(values["blocks"],) * stages,
-            shortcut=values["shortcut"],
-        ),
+        network=dataclasses.replace(base.network, **network),
         recipe=dataclasses.replace(
             base.recipe, learning_rate=float(f"{values['learning_rate']:.3g}")
         ),

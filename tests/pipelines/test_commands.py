@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from pipelines.data import drawings
+from pipelines.data import drawings, folders
 
 CLASSES = ("circle", "it's a star", "crème brûlée")
 TRAIN = (
@@ -67,6 +67,8 @@ def test_whole_way(finished):
     run, result = finished
     assert "skipped 1 of 61 images" in result.stdout
     assert "half.jpg" in result.stdout
+    assert "resnet20 by onecycle with epochs=2 batch_size=16" in result.stdout
+    assert "Passes over" not in result.stdout, "that takes --verbose"
     assert result.stdout.count("epoch") >= 2
     for label in ("top-1 error", "top-5 error", "images/s", "SavedModel"):
         assert label in result.stdout
@@ -94,6 +96,7 @@ def test_again_changes_nothing(finished, photos):
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     again = _run(*TRAIN, f"--data={photos}", "--epochs=2", f"--output_dir={run}")
     assert again.returncode == 0, again.stderr
+    assert "is finished: nothing is trained again" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
     assert first.stdout.splitlines()[-3:] == again.stdout.splitlines()[-3:]
 
@@ -131,7 +134,8 @@ def test_predict(finished, photos, tmp_path):
     [
         (("--data=no/such/folder",), "no/such/folder"),
         (("--model=resnet-50",), "did you mean 'resnet50'"),
-        (("photos/",), "write --data=photos/"),
+        (("--weights=no/such.keras",), "There is no file, folder or preset"),
+        (("--recipe=finetune",), "without weights they are random"),
     ],
 )
 def test_bad_flags_leave_nothing(arguments, sentence, tmp_path):
@@ -141,6 +145,16 @@ def test_bad_flags_leave_nothing(arguments, sentence, tmp_path):
     (line,) = _errors(result)
     assert line.startswith("error: ") and sentence in line
     assert not run.exists() or not list(run.iterdir())
+
+
+def test_a_run_that_another_process_trains_is_refused(photos, tmp_path):
+    run = tmp_path / "run"
+    with folders.held(run):
+        result = _run(*TRAIN, f"--data={photos}", f"--output_dir={run}")
+    assert result.returncode == 2
+    (line,) = _errors(result)
+    assert f"another process ({os.getpid()} on " in line and f"writing {run};" in line
+    assert not run.exists()
 
 
 def test_interrupted_run_goes_on(photos, tmp_path):

@@ -251,7 +251,7 @@ def test_only_one_process_writes(folder, tmp_path):
     partial = tmp_path / "out.partial"
     with workspace(partial, {}):
         with pytest.raises(
-            UserError, match=r"another process is writing .*out\.partial"
+            UserError, match=r"another process \(\d+ on .* is writing .*out\.partial"
         ):
             ingest(folder, tmp_path / "out")
         assert partial.exists()

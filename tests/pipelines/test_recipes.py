@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.console import Console
 import keras_resnet
 from keras_resnet.training import RECIPES
 from pipelines import environment
+from pipelines.data import folders
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
@@ -196,6 +199,50 @@ def test_overwriting_removes_what_is_the_runs_and_nothing_else(begun):
         open_run(begun.directory, config, overwrite=True)
     begun.remove()
     assert list(begun.directory.iterdir()) == [thesis]
+
+
+def test_one_process_at_a_time_trains_in_a_folder(begun):
+    with begun.held():
+        with (
+            pytest.raises(
+                UserError, match=rf"another process \({os.getpid()} on .*is writing"
+            ),
+            begun.held(),
+        ):
+            pass
+        assert begun.read_config() == request(**ARGUMENTS), "anyone may read"
+        begun.remove()
+        assert [path.name for path in begun.directory.iterdir()] == [folders.LOCK]
+    assert not list(begun.directory.iterdir())
+
+
+def test_a_killed_process_holds_nothing(begun):
+    hold = (
+        "import pathlib, sys, time\nfrom pipelines.data import folders\n"
+        "with folders.held(pathlib.Path(sys.argv[1])):\n    print(flush=True)\n"
+        "    time.sleep(99)"
+    )
+    command = [sys.executable, "-c", hold, str(begun.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        with (
+            pytest.raises(UserError, match=rf"another process \({process.pid} on"),
+            begun.held(),
+        ):
+            pass
+        process.kill()
+    with begun.held():
+        pass
+
+
+def test_a_folder_that_cannot_be_written_is_told_and_none_is_left(tmp_path):
+    with Run(tmp_path / "new").held():
+        pass
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    run = Run(tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="cannot be written .Not a dir"), run.held():
+        pass
 
 
 @pytest.mark.parametrize(

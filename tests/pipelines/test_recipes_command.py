@@ -15,7 +15,7 @@ from rich.console import Console
 from keras_resnet.training import RECIPES
 from pipelines import recipes
 from pipelines.errors import UserError
-from pipelines.reports.recipe_table import recipe_table
+from pipelines.reports.recipe_table import recipe_table, recipes_table, request_line
 from pipelines.runs.differences import differences
 from pipelines.runs.folder import Run
 from pipelines.runs.request import request
@@ -101,6 +101,16 @@ def test_says_what_was_changed():
     assert recipe_table(RECIPES["onecycle"]).caption is None
 
 
+def test_a_run_in_a_line():
+    arguments = {"data": "photos", "model": "resnet20", "recipe": "onecycle"}
+    assert request_line(request(**arguments, settings=[])) == "resnet20 by onecycle"
+    changes = ["model.shortcut=C", "drops=50%,", "learning_rate=0.1"]
+    assert request_line(request(**arguments, settings=changes, epochs=2)) == (
+        "resnet20 by onecycle with epochs=2 learning_rate=0.1 drops=50%, "
+        "model.shortcut=C"
+    )
+
+
 def test_difference_of_two_recipes(printed):
     rows = _rows(printed("he2015", "goyal2017", diff=True))
     assert re.match("120 +90$", rows["epochs"])
@@ -151,6 +161,12 @@ def test_refuses_in_a_sentence(names, diff, sentence, printed):
 
 
 def test_prints_in_a_narrow_terminal():
-    console = Console(width=60, record=True, file=io.StringIO())
-    console.print(recipe_table(RECIPES["torchvision_v2"]))
-    assert max(map(len, console.export_text().splitlines())) <= 60
+    for width, table in (
+        (60, recipe_table(RECIPES["torchvision_v2"])),
+        (80, recipes_table(RECIPES.values())),
+    ):
+        console = Console(width=width, record=True, file=io.StringIO())
+        console.print(table)
+        lines = console.export_text().splitlines()
+        assert max(map(len, lines)) <= width
+    assert set(RECIPES) <= {line.split()[0] for line in lines if line.strip()}

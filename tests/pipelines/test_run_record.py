@@ -31,9 +31,8 @@ for line in sys.stdin:
         with flagsaver.flagsaver():
             values = flags.FLAGS
             values(json.loads(line))
-            _, config = run_flags.open_requested_run(
+            _, config = run_flags.requested(
                 hyperparameters="",
-                weights=values["weights"].value,
                 examples_dir=values["examples_dir"].value,
             )
         answer = config.to_json()

@@ -14,12 +14,14 @@ import keras_resnet
 from keras_resnet.training import RECIPES
 from pipelines.components import tuner as tuner_module
 from pipelines.components.example_gen import example_gen
-from pipelines.components.tuner import tuner
+from pipelines.components.tuner import LEARNING_RATE_ONLY, tuner
 from pipelines.errors import OutOfMemoryError, UserError
-from pipelines.reports.trials_table import print_trials
+from pipelines.reports.summary import print_trials
 from pipelines.runs.folder import open_run
 from pipelines.runs.request import request
-from pipelines.tuning.search import Trial, search
+from pipelines.runs.trial import Trial
+from pipelines.training.loop import LoopOptions
+from pipelines.tuning.search import search
 from pipelines.tuning.space import SearchSpace
 
 SETTINGS = ["image_size=16", "batch_size=32", "model.filters=4,4,4"]
@@ -90,6 +92,28 @@ def test_trials_cover_the_space_and_nothing_else(tmp_path):
     assert rates[0] >= 0.2 / 8 and rates[-1] <= 0.2 * 4
     # Log-uniform: the median lies near the geometric mean, not the arithmetic one.
     assert rates[30] == pytest.approx(math.sqrt(0.2 / 8 * 0.2 * 4), rel=0.5)
+
+
+def test_weights_fit_one_network(tmp_path):
+    config = base()
+    drawn = proposed(tmp_path, config, 4, LEARNING_RATE_ONLY)
+    assert all(one.network == config.network for one in drawn)
+    assert len({one.recipe.learning_rate for one in drawn}) == 4
+
+
+def test_trials_are_kept_as_asked_for(examples, tmp_path, monkeypatch):
+    asked = []
+
+    def note(*_, **arguments):
+        asked.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuner_module, "trainer", note)
+    options = LoopOptions(keep_last=5, on_nan="skip")
+    config = base(weights="photos.keras")
+    with pytest.raises(KeyboardInterrupt):
+        tuner(examples, tmp_path, base=config, trials=1, options=options)
+    assert (asked[0]["options"], asked[0]["weights"]) == (options, "photos.keras")
 
 
 def test_the_seed_decides_the_trials(tmp_path):

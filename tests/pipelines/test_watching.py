@@ -154,9 +154,32 @@ def test_bar_of_a_resumed_epoch_stands_where_the_run_does(make_model, monkeypatc
     assert seen[0] == (21, "loss 1.000  top-1 25.0%  1,234 images/s  waiting 3.1%")
     # 19 steps of this epoch, then 50 of the next; validation is not measured yet.
     assert seen[10][0] == 31
-    assert seen[10][1].endswith("waiting 3.1%  left 0:00:19, of the run 0:01:09")
+    assert seen[10][1].endswith("waiting 3.1%  0:01:09 left  (epoch 0:00:19)")
     assert seen[30 + 30][0] == 31
-    assert seen[30 + 30][1].endswith("left 0:00:19, of the run 0:00:29")
+    assert seen[30 + 30][1].endswith("waiting 3.1%  0:00:29 left")
+
+
+def test_a_narrow_terminal_has_epoch_step_and_time(make_model, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(watching.live_line, "time", clock)
+    text = io.StringIO()
+    bar = ProgressBar(Console(file=text, force_terminal=True, width=80))
+    bar.set_params({"epochs": 90, "steps": 5004, "first_step": 0})
+    bar.on_train_begin()
+    bar.on_epoch_begin(11)
+    logs = {"loss": 6.912, "top1": 0.01, "images_per_second": 12.0, "seconds": 3.0}
+    for step in range(3):
+        clock.now += 10
+        bar.on_train_batch_end(step, logs)
+    bar._bar.refresh()
+    (line,) = text.getvalue().split("\r")[-1].splitlines()
+    shown = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line).rstrip()
+    assert shown.startswith("epoch 12/90 ") and " 3/5004 " in shown
+    assert re.search(r"\d+ days, \d+:\d\d:\d\d left", shown) and len(shown) <= 80
+    bar.on_epoch_end(11, {**logs, "val_loss": 6.5, "val_top1": 0.02})
+    last = text.getvalue().splitlines()[-1]
+    assert last.endswith("validation loss 6.500  top-1  2.00%")
+    assert "train loss 6.912" in last
 
 
 def test_bar_costs_no_refresh_between_half_seconds(make_model, monkeypatch):

@@ -1,18 +1,15 @@
 """A folder for unfinished work, which one process at a time goes on with."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipelines import files
-from pipelines.errors import UserError
+from pipelines.data import folders
 
-_LOCK = "lock"
 _MADE_FROM = "made_from.json"
 
 
@@ -37,7 +34,7 @@ def workspace(path: Path, made_from: dict[str, Any]) -> Iterator[None]:
     >>> with workspace(Path("examples.partial"), {"source": "photos"}):
     ...     Path("examples.partial/done").touch()
     """
-    with _locked(path):
+    with folders.held(path):
         try:
             _clear_unless(path, json.dumps(made_from, sort_keys=True))
             yield
@@ -47,36 +44,6 @@ def workspace(path: Path, made_from: dict[str, Any]) -> Iterator[None]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    lock = _lock(path)
-    while lock is None:
-        lock = _lock(path)
-    with lock:
-        yield
-
-
-def _lock(path: Path) -> IO[str] | None:
-    """Returns the locked file, None if the folder was removed at the same time.
-
-    The kernel releases the lock when the process ends, in whatever way.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
-        lock = stack.enter_context(open(path / _LOCK, "w"))
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another process is writing {path}; wait for it, or end it and run "
-                "again"
-            ) from None
-        if os.path.samestat(os.fstat(lock.fileno()), os.stat(path / _LOCK)):
-            stack.pop_all()
-            return lock
-    return None
-
-
 def _clear_unless(path: Path, made_from: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         if (path / _MADE_FROM).read_text(encoding="utf-8") == made_from:
@@ -84,6 +51,6 @@ def _clear_unless(path: Path, made_from: str) -> None:
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
-        elif entry.name != _LOCK:
+        elif entry.name != folders.LOCK:
             entry.unlink()
     files.write_text(path / _MADE_FROM, made_from)

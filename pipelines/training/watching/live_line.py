@@ -1,6 +1,7 @@
 """The progress bar, and a line for each epoch."""
 
 import datetime
+import math
 import time
 from typing import Any
 
@@ -19,6 +20,16 @@ _EPOCH_PARTS = (
     ("data_wait_share", "waited {:.1%}"),
     ("seconds", "{:.0f} s"),
 )
+_DROPPED = (
+    "seconds",
+    "data_wait_share",
+    "images_per_second",
+    "epoch_left",
+    "top1",
+    "loss",
+)
+"""What a terminal that is too narrow for all goes without, in this order."""
+
 _STEP_PARTS = (
     ("loss", "loss {:.3f}"),
     ("top1", "top-1 {:.1%}"),
@@ -31,7 +42,8 @@ class ProgressBar(ClosingCallback):
     """Shows a bar with what is left of epoch and run, and a line for every epoch.
 
     Without a terminal only the lines are printed. "waited" is the share of the time
-    in which a step waited for images.
+    in which a step waited for images. In a narrow terminal the bar is shorter and what
+    matters least is left out, so that no line is broken.
 
     Args:
         console: Where to print.
@@ -55,8 +67,8 @@ class ProgressBar(ClosingCallback):
         self._first_ended: tuple[int, float] | None = None
         self._ended = self._refreshed = time.perf_counter()
         self._bar = Progress(
-            TextColumn(f"epoch {epoch + 1}/{self.params['epochs']}"),
-            BarColumn(bar_width=24),
+            TextColumn(self._title(epoch)),
+            BarColumn(bar_width=self._bar_width),
             MofNCompleteColumn(),
             TextColumn("{task.description}"),
             console=self.console,
@@ -80,11 +92,17 @@ class ProgressBar(ClosingCallback):
         if self._bar is None or now - self._refreshed < 1 / _REFRESHES_PER_SECOND:
             return
         self._refreshed = now
-        parts = _filled(_STEP_PARTS, logs or {})
+        counts = f"{self.params['steps']}/{self.params['steps']}"
+        others = len(f"{self._title(self._epoch)} {counts} ") + self._bar_width + 1
         self._bar.update(
             self._task,
             completed=batch + 1,
-            description="  ".join([*parts, *self._left(batch, now)]),
+            description=_fitting(
+                _STEP_PARTS,
+                logs or {},
+                self.console.width - others,
+                **self._left(batch, now),
+            ),
         )
 
     def on_test_begin(self, logs: Any = None) -> None:
@@ -98,9 +116,12 @@ class ProgressBar(ClosingCallback):
         """Replaces the bar with a line."""
         self.close()
         self._epilogue_seconds = time.perf_counter() - self._ended
-        parts = [f"epoch {epoch + 1:3}/{self.params['epochs']}"]
-        parts += _filled(_EPOCH_PARTS, logs or {})
-        self.console.print("  ".join(parts), highlight=False, soft_wrap=True)
+        title = f"epoch {epoch + 1:3}/{self.params['epochs']}  "
+        room = math.inf
+        if self.console.is_terminal:
+            room = self.console.width - len(title)
+        told = _fitting(_EPOCH_PARTS, logs or {}, room)
+        self.console.print(title + told, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """Removes the bar; safe at any time."""
@@ -108,10 +129,17 @@ class ProgressBar(ClosingCallback):
             self._bar.stop()
             self._bar = None
 
-    def _left(self, batch: int, now: float) -> list[str]:
+    @property
+    def _bar_width(self) -> int:
+        return 24 if self.console.width >= 120 else 10
+
+    def _title(self, epoch: int) -> str:
+        return f"epoch {epoch + 1}/{self.params['epochs']}"
+
+    def _left(self, batch: int, now: float) -> dict[str, str]:
         first, begin = self._first_ended or (batch, now)
         if batch == first:
-            return []
+            return {}
         seconds_per_step = (now - begin) / (batch - first)
         steps = self.params["steps"]
         of_epoch = (steps - batch - 1) * seconds_per_step
@@ -121,11 +149,26 @@ class ProgressBar(ClosingCallback):
             + later_epochs * steps * seconds_per_step
             + (later_epochs + 1) * self._epilogue_seconds
         )
-        return [f"left {_clock(of_epoch)}, of the run {_clock(of_run)}"]
+        left = {"left": f"{_clock(of_run)} left"}
+        if later_epochs:
+            left["epoch_left"] = f"(epoch {_clock(of_epoch)})"
+        return left
 
 
-def _filled(parts: tuple[tuple[str, str], ...], logs: dict[str, Any]) -> list[str]:
-    return [text.format(float(logs[name])) for name, text in parts if name in logs]
+def _fitting(
+    parts: tuple[tuple[str, str], ...],
+    logs: dict[str, Any],
+    room: float,
+    **others: str,
+) -> str:
+    """Returns the parts that are known, without those for which there is no room."""
+    told = {
+        name: text.format(float(logs[name])) for name, text in parts if name in logs
+    } | others
+    for name in _DROPPED:
+        if len("  ".join(told.values())) > room:
+            told.pop(name, None)
+    return "  ".join(told.values())
 
 
 def _clock(seconds: float) -> str:

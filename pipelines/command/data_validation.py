@@ -1,4 +1,4 @@
-"""Measures examples, compares them with their schema, and tells what is wrong."""
+"""StatisticsGen, SchemaGen and ExampleValidator, one after the other."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from pipelines.reports.data_page import write_data_page
 _TOLD = 5
 
 
-def report_data(
+def validate_data(
     examples: Examples,
     directory: Path,
     console: Console,
@@ -31,7 +31,7 @@ def report_data(
         directory: Gets `statistics/`, `schema.pbtxt`, which is kept if it is there,
             `anomalies.pbtxt` and `data.html`.
         console: Where to tell anomalies.
-        previous: A directory of an earlier report, to compare with its statistics.
+        previous: A directory of an earlier call, to compare with its statistics.
         stop: Whether an error stops the pipeline.
         max_decoded: See `statistics_gen`.
 
