@@ -16,7 +16,6 @@ from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
 from pipelines.serving.local import load_classifier, versions
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
-from pipelines.serving.versions import versions
 from pipelines.training.network import takes_pixels
 
 # A server has TensorFlow and the folder, and nothing else.
