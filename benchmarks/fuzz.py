@@ -108,13 +108,13 @@ PARTS = {"images": images, "ingest": ingest, "shards": shards}
 
 def _epoch(examples: Any) -> int:
     """Reads every training image once; returns how many came."""
+    from keras_resnet.preprocessing import Preprocessing
     from pipelines.data.augmentation import Augmentation
     from pipelines.data.input_pipeline import training_batches
-    from pipelines.data.preprocessing import Preprocessing
 
     augmentation = Augmentation.parse("inception_crop|flip")
     batches = training_batches(
-        examples, Preprocessing(16, 18), augmentation, 1, range(1), 0,
+        examples, Preprocessing(crop=16, resize=18), augmentation, 1, range(1), 0,
         max_bad_share=1,
     )  # fmt: skip
     return sum(len(labels) for _, labels in batches.dataset)

@@ -75,14 +75,14 @@ def _long_epoch(examples: Any) -> Any:
 
 
 def ours(directory: str, batch: int, augmentation: str, size: int) -> Batches:
+    from keras_resnet.preprocessing import Preprocessing
     from pipelines.data.augmentation import Augmentation
     from pipelines.data.input_pipeline import training_batches
-    from pipelines.data.preprocessing import Preprocessing
 
     return iter(
         training_batches(
             _long_epoch(_examples(directory)),
-            Preprocessing(size, size),
+            Preprocessing(crop=size, resize=size),
             Augmentation.parse(augmentation),
             batch,
             range(10**6),
@@ -94,11 +94,11 @@ def ours(directory: str, batch: int, augmentation: str, size: int) -> Batches:
 def any_order(directory: str, batch: int, augmentation: str, size: int) -> Batches:
     import tensorflow as tf
 
+    from keras_resnet.preprocessing import Preprocessing
     from pipelines.data import records
     from pipelines.data.augmentation import Augmentation
-    from pipelines.data.preprocessing import Preprocessing
 
-    preprocessing = Preprocessing(size, size)
+    preprocessing = Preprocessing(crop=size, resize=size)
     operations = Augmentation.parse(augmentation)
     examples = _examples(directory)
 
@@ -134,9 +134,8 @@ def naive(
 ) -> Batches:
     import tensorflow as tf
 
+    from keras_resnet import preprocess_input
     from pipelines.data import records
-    from pipelines.data.preprocessing import Preprocessing
-    from pipelines.data.preprocessing import normalize as normalized
 
     def large(image: tf.Tensor) -> tf.Tensor:
         begin, extent, _ = tf.image.sample_distorted_bounding_box(
@@ -158,7 +157,7 @@ def naive(
         image = large(image) if augmentation == LARGE else small(image)
         image = tf.image.random_flip_left_right(image)
         if normalize:
-            image = normalized(image, Preprocessing(size, size))
+            image = preprocess_input(image, "channels_last", "torch")
         else:
             image = tf.cast(image, tf.uint8)
         return image, record["image/class/label"]

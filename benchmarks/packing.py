@@ -16,12 +16,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.images import decode
 from pipelines.data.packing import Packing
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 
 SETTINGS = ((256, 80), (256, 90), (256, 95), (320, 90), (400, 90), (512, 90))
-EVALUATION = Preprocessing(size=224, resize=256)
+EVALUATION = Preprocessing(crop=224, resize=256)
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])

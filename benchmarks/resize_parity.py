@@ -22,9 +22,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.images import decode
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -37,7 +38,7 @@ def evaluation_differences(
     encoded: bytes, interpolation: str
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the differences to each peer, by its name."""
-    preprocessing = Preprocessing(size=224, resize=256, interpolation=interpolation)
+    preprocessing = Preprocessing(crop=224, resize=256, interpolation=interpolation)
     ours = prepare(tf.constant(encoded), preprocessing).numpy().astype(float)
     picture = Image.fromarray(decode(tf.constant(encoded)).numpy())
     short = min(picture.size)
@@ -67,7 +68,7 @@ def training_differences(
     encoded: bytes, index: int, size: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yields the differences to Pillow of our view and of plain resizing."""
-    preprocessing = Preprocessing(size=size, resize=size)
+    preprocessing = Preprocessing(crop=size, resize=size)
     seed = tf.constant([0, index], tf.int64)
     augmentation = Augmentation.parse("inception_crop(0.08,1)")
     view = augmentation.view(tf.constant(encoded), preprocessing, seed).numpy()

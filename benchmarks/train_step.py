@@ -223,12 +223,12 @@ def ours(
     import tensorflow as tf
 
     from keras_resnet.analysis import cost
-    from pipelines.data.preprocessing import Preprocessing
+    from keras_resnet.preprocessing import Preprocessing
     from pipelines.training.network import for_training, takes_pixels
     from pipelines.training.step import TrainingStep
 
     model, optimizer, recipe, (pixels, targets) = training
-    preprocessing = Preprocessing(size=images.shape[1], resize=images.shape[1])
+    preprocessing = Preprocessing(crop=images.shape[1], resize=images.shape[1])
     averaged = takes_pixels(for_training(model, recipe), preprocessing)
     classes = model.output_shape[-1]
     step = TrainingStep(
@@ -253,10 +253,10 @@ def bare(network: str, images: np.ndarray, labels: np.ndarray) -> Built:
     import tensorflow as tf
 
     from keras_resnet.analysis import cost
-    from pipelines.data.preprocessing import Preprocessing
+    from keras_resnet.preprocessing import Preprocessing
     from pipelines.training.network import takes_pixels
 
-    preprocessing = Preprocessing(size=images.shape[1], resize=images.shape[1])
+    preprocessing = Preprocessing(crop=images.shape[1], resize=images.shape[1])
     model = takes_pixels(training.model, preprocessing)
     variables = model.trainable_variables
     training.optimizer.build(variables)

@@ -38,8 +38,8 @@ def measure(network: str, batch: int, steps: int, epochs: int) -> None:
     import tensorflow as tf
 
     import keras_resnet
+    from keras_resnet.preprocessing import Preprocessing
     from keras_resnet.training import RECIPES
-    from pipelines.data.preprocessing import Preprocessing
     from pipelines.training import watching
     from pipelines.training.network import for_training, takes_pixels
 
@@ -47,7 +47,7 @@ def measure(network: str, batch: int, steps: int, epochs: int) -> None:
     size, classes = spec.input_size, spec.classes
     plain = keras_resnet.build(spec, input_shape=(size, size, 3))
     trained = for_training(plain, RECIPES["onecycle"])
-    model = takes_pixels(trained, Preprocessing(size=size, resize=size))
+    model = takes_pixels(trained, Preprocessing(crop=size, resize=size))
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
 

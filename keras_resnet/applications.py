@@ -77,10 +77,10 @@ def create(
     if include_preprocessing:
         overrides["preprocessing"] = _preprocessing(spec.name, located)
     model = build(dataclasses.replace(spec, **changes), **overrides)
-    has_new_head = published.load_weights(
+    loaded = published.load_weights(
         model, located, new_head=overrides.get("classes") is not None
     )
-    if located is not None and has_new_head:
+    if located is not None and loaded.new_classifier:
         warnings.warn(
             f"{model.name!r} has a new classifier, with random weights: those in "
             f"{located.source!r} are for another number of classes than "

@@ -1,6 +1,7 @@
 """From pixels to what a network was trained on, and from its answer to class names."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -8,6 +9,12 @@ import numpy as np
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_KNOWN = {
+    "channels": ("rgb", "bgr"),
+    "interpolation": ("bilinear", "bicubic"),
+    "orientation": ("ignore", "apply"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +31,18 @@ class Preprocessing:
         resize: Length in pixels that the shorter side is resized to, None to keep the
             size (or if the publisher does not say).
         crop: Side in pixels of the square that is cut from the centre, None for none.
-        interpolation: Filter of the resizing, `"bilinear"` or `"bicubic"`.
+        interpolation: Filter of the resizing, `"bilinear"` or `"bicubic"`, widened for
+            shrinking, which is antialiasing.
+        orientation: `"apply"` if an encoded photograph is turned as its EXIF data says
+            when it is decoded, `"ignore"` if not.
 
     Raises:
-        ValueError: If `mean` and `std` differ in length, or `channels` is unknown.
+        ValueError: If `mean` and `std` differ in length, or a name is unknown.
 
     Example:
 
-    >>> Preprocessing(mean=(0.5,), std=(0.5,), scale=255.0).resize is None
+    >>> values = json.loads(json.dumps(dataclasses.asdict(MODES["caffe"])))
+    >>> Preprocessing(**values) == MODES["caffe"]
     True
     """
 
@@ -42,17 +53,51 @@ class Preprocessing:
     resize: int | None = None
     crop: int | None = None
     interpolation: str = "bilinear"
+    orientation: str = "ignore"
 
     def __post_init__(self) -> None:
+        for field in ("mean", "std"):  # Lists, as JSON has them, are taken too.
+            object.__setattr__(self, field, tuple(getattr(self, field)))
         if len(self.mean) != len(self.std):
             raise ValueError(
                 "`mean` and `std` must have one number for each channel, got "
                 f"{len(self.mean)} and {len(self.std)}."
             )
-        if self.channels not in ("rgb", "bgr"):
-            raise ValueError(
-                f"`channels` must be 'rgb' or 'bgr', got {self.channels!r}."
-            )
+        for field, known in _KNOWN.items():
+            if (value := getattr(self, field)) not in known:
+                raise ValueError(
+                    f"`{field}` must be {' or '.join(map(repr, known))}, got {value!r}."
+                )
+
+    @property
+    def size(self) -> int:
+        """Height and width in pixels of what a network gets.
+
+        Raises:
+            ValueError: If there is no crop, so that the images decide.
+        """
+        if self.crop is None:
+            raise ValueError("The size of the images is open: there is no `crop`.")
+        return self.crop
+
+    @property
+    def mean_colour(self) -> tuple[int, ...]:
+        """The mean in whole levels, RGB, which normalisation turns into about zero."""
+        colour = tuple(round(mean * self.scale) for mean in self.mean)
+        return colour[::-1] if self.channels == "bgr" else colour
+
+    def with_pixels_of(self, other: "Preprocessing") -> "Preprocessing":
+        """Returns these sizes with `mean`, `std`, `scale` and `channels` of another.
+
+        Args:
+            other: What the weights of a network want.
+
+        Example:
+
+        >>> Preprocessing(crop=64).with_pixels_of(MODES["caffe"]).channels
+        'bgr'
+        """
+        return dataclasses.replace(self, **_pixel_part(other))
 
 
 MODES: dict[str, Preprocessing] = {
@@ -66,17 +111,21 @@ MODES: dict[str, Preprocessing] = {
 
 
 def preprocess_input(
-    x: Any, data_format: str | None = None, mode: str | Preprocessing = "caffe"
+    x: Any,
+    data_format: str | keras.Model | None = None,
+    mode: str | Preprocessing = "caffe",
 ) -> Any:
     """Does what `keras.applications.imagenet_utils.preprocess_input` does.
 
-    Integers are taken as well as floats, and `x` itself is left as it is.
+    Integers are taken as well as floats, and `x` itself is left as it is. Beyond that
+    it takes a model in the second place, `preprocess_input(x, model)`, and does what
+    its weights want (`model.preset`), or nothing for a model with a `Standardize`.
 
     Args:
         x: Array or tensor `(..., height, width, channels)`, or `(channels, height,
             width)` with or without a batch, of pixels 0..255 in RGB order.
         data_format: `"channels_last"` or `"channels_first"`. Defaults to
-            `keras.config.image_data_format()`.
+            `keras.config.image_data_format()`. Or a model, which decides the mode.
         mode: A key of `MODES`, or a `Preprocessing` of which only the pixel part is
             applied: nothing is resized or cropped.
 
@@ -85,8 +134,8 @@ def preprocess_input(
         that is floating point and of `keras.config.floatx()` otherwise.
 
     Raises:
-        ValueError: If `mode` or `data_format` is unknown, or `x` has another number of
-            channels.
+        ValueError: If `mode` or `data_format` is unknown, nothing tells what the model
+            wants, or `x` has another number of channels.
 
     Example:
 
@@ -99,6 +148,8 @@ def preprocess_input(
             f"got {mode!r}."
         )
     preprocessing = MODES[mode] if isinstance(mode, str) else mode
+    if isinstance(data_format, keras.Model):
+        preprocessing, data_format = _wanted(data_format), None
     data_format = data_format or keras.config.image_data_format()
     if data_format not in ("channels_last", "channels_first"):
         raise ValueError(
@@ -115,6 +166,29 @@ def preprocess_input(
     else:
         axis = (0 if len(x.shape) == 3 else 1) - len(x.shape)
     return _standardize(x, preprocessing, axis)
+
+
+def _wanted(model: keras.Model) -> Preprocessing:
+    """Returns what turns pixels 0..255 into what a model takes."""
+    for layer in _layers(model):
+        if isinstance(layer, Standardize):
+            channels = len(layer.preprocessing.mean)
+            return Preprocessing((0.0,) * channels, (1.0,) * channels, scale=1.0)
+    preset = getattr(model, "preset", None)
+    if preset is None or preset.preprocessing is None:
+        raise ValueError(
+            f"Nothing tells how {model.name!r} wants its images, for it has no weights "
+            "of a preset (`model.preset`): pass `mode=` instead of the model."
+        )
+    wanted: Preprocessing = preset.preprocessing
+    return wanted
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
 
 
 def _standardize(x: Any, preprocessing: Preprocessing, axis: int) -> Any:
@@ -259,7 +333,7 @@ class Standardize(keras.layers.Layer):
     ) -> None:
         # Casting pixels to float16 first would round what is left of them.
         super().__init__(autocast=False, **kwargs)
-        self.preprocessing = Preprocessing(tuple(mean), tuple(std), scale, channels)
+        self.preprocessing = Preprocessing(mean, std, scale, channels)
         self.data_format = data_format or keras.config.image_data_format()
 
     @classmethod

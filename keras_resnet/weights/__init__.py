@@ -1,6 +1,7 @@
 """Published and exported weights: where they are, how they are named, how they load."""
 
 from keras_resnet.weights.exporting import export_weights as export_weights
+from keras_resnet.weights.loading import LoadedWeights as LoadedWeights
 from keras_resnet.weights.loading import LocatedWeights as LocatedWeights
 from keras_resnet.weights.loading import load_weights as load_weights
 from keras_resnet.weights.loading import locate as locate

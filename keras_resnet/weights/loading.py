@@ -52,6 +52,20 @@ class LocatedWeights:
     stride_on: str | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class LoadedWeights:
+    """What loading weights came to.
+
+    Args:
+        new_classifier: Whether the model's classifier was left as it was, because the
+            weights have none for its number of classes.
+        preprocessing: How images are prepared for the weights, None where unknown.
+    """
+
+    new_classifier: bool = False
+    preprocessing: Preprocessing | None = None
+
+
 def load_weights(
     model: keras.Model,
     source: "str | os.PathLike[str] | LocatedWeights | None",
@@ -60,7 +74,7 @@ def load_weights(
     layout: str | None = None,
     checksum: str | None = None,
     new_head: bool = False,
-) -> bool:
+) -> LoadedWeights:
     """Fills a model with weights from wherever they are.
 
     Sets `model.preset` to the `LocatedWeights`, or to None without any.
@@ -70,8 +84,10 @@ def load_weights(
         source: None to leave the model as it is; `"imagenet"` for the default of the
             network; the name of a preset (see `list_presets`), which goes before a path
             of that name; the path of a file, or of a folder as timm, transformers and
-            KerasHub publish it; what `keras_resnet.weights.download.fetch` takes:
-            `hf://owner/repository` or a URL with a checksum; or what `locate` returned.
+            KerasHub publish it; `"PRESET=path"` for such a file or folder with weights
+            that are named and want images as the preset's do; what
+            `keras_resnet.weights.download.fetch` takes: `hf://owner/repository` or a
+            URL with a checksum; or what `locate` returned.
         network: The name of the network, for `"imagenet"`. Defaults to the model's.
         layout: How the file names its tensors, a key of
             `keras_resnet.weights.layouts.LAYOUTS`. Defaults to what the preset, the
@@ -81,7 +97,8 @@ def load_weights(
             another number of classes.
 
     Returns:
-        Whether it did.
+        Whether the classifier is new, and how the weights want images; with None
+        neither.
 
     Raises:
         ValueError: If there is no such source, it cannot be fetched whole and right, or
@@ -89,11 +106,12 @@ def load_weights(
 
     Example:
 
-    >>> load_weights(model, "timm/resnet50d.ra2_in1k")
+    >>> load_weights(model, "timm/resnet50d.ra2_in1k").new_classifier
+    False
     """
     if source is None:
         model.preset = None
-        return False
+        return LoadedWeights()
     if not isinstance(source, LocatedWeights):
         source = locate(
             source,
@@ -109,11 +127,11 @@ def load_weights(
             f"the stride on the {source.stride_on} convolution, and {model.name!r} has "
             f"it on the other: set `stride_on={source.stride_on!r}`."
         )
-    has_new_head = importing.load_file(
+    new_classifier = importing.load_file(
         model, source.path, layout=source.layout, new_head=new_head
     )
     model.preset = source
-    return has_new_head
+    return LoadedWeights(new_classifier, source.preprocessing)
 
 
 def locate(
@@ -144,9 +162,8 @@ def locate(
     >>> locate("imagenet", "resnet50").preprocessing == MODES["caffe"]
     True
     """
-    source = os.path.expanduser(source)
-    preset = _find_preset(source, network)
-    if preset is not None:
+    preset, source = _split(os.fspath(source), network)
+    if preset is not None and not source:
         if preset.mirror is not None and importlib.util.find_spec("torch") is None:
             source, known = preset.mirror, None
         elif include_top or preset.notop_source is None:
@@ -165,8 +182,8 @@ def locate(
         near = difflib.get_close_matches(source, [*PRESETS, *DEFAULTS], cutoff=0.5)
         raise ValueError(
             f"There is no file, folder or preset {source!r}: weights are None, "
-            "'imagenet', a path, hf://owner/repository, a URL with a checksum, or a "
-            "preset of `keras_resnet.weights.list_presets()`"
+            "'imagenet', a path, PRESET=path, hf://owner/repository, a URL with a "
+            "checksum, or a preset of `keras_resnet.weights.list_presets()`"
             + (f", of which the nearest are {', '.join(near)}." if near else ".")
         )
     if preset is not None and preset.preprocessing is not None:
@@ -185,12 +202,14 @@ def locate(
     )
 
 
-def _find_preset(source: str, network: str) -> Preset | None:
-    if source == "imagenet":
-        return default_preset(network)
-    if source in PRESETS:
-        return PRESETS[source]
-    return next((one for one in PRESETS.values() if one.source == source), None)
+def _split(source: str, network: str) -> tuple[Preset | None, str]:
+    """Returns which preset `PRESET`, `PRESET=path` or `path` names, and the path."""
+    name, _, path = source.partition("=")
+    by_source = (one for one in PRESETS.values() if one.source == name)
+    preset = PRESETS.get(name) or next(by_source, None)
+    if name == "imagenet":
+        preset = default_preset(network)
+    return preset, os.path.expanduser(path if preset else source)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ WEIGHTS = flags.DEFINE_string(
     "weights",
     "",
     "Start from a run's folder, or what keras_resnet.load_weights takes: a file, "
-    "a preset, imagenet, hf://OWNER/REPOSITORY.",
+    "a preset, imagenet, hf://OWNER/REPOSITORY, PRESET=FILE for a file like a preset.",
 )
 STRATEGY = flags.DEFINE_enum(
     "strategy",

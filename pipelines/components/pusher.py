@@ -9,6 +9,7 @@ from pipelines import files
 from pipelines.serving.local import versions
 from pipelines.serving.signatures import Classifier, save
 from pipelines.training.model import TrainedModel
+from pipelines.training.network import takes_pixels
 
 _TOP_K = 5
 
@@ -44,9 +45,8 @@ def pusher(model: TrainedModel, directory: Path) -> Path:
         labels_path = temporary / "labels.txt"
         files.write_text(labels_path, "".join(f"{name}\n" for name in model.classes))
         top_k = min(_TOP_K, len(model.classes))
-        classifier = Classifier(
-            model.load_keras(), model.preprocessing, labels_path, top_k
-        )
+        network = takes_pixels(model.load_keras(), model.preprocessing)
+        classifier = Classifier(network, model.preprocessing, labels_path, top_k)
         save(classifier, temporary / "model")
         os.rename(temporary / "model", target)
     finally:

@@ -10,19 +10,24 @@ import tensorflow as tf
 from rich.console import Console
 
 import keras_resnet
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import Recipe
 from keras_resnet.training.freezing import check_weights
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import steps_per_epoch
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.reports.curves import plot_curves
 from pipelines.runs.differences import check_settings, flat
 from pipelines.training.checkpoints import Checkpoints
 from pipelines.training.feed import Feed, HeldOut, training_feed
-from pipelines.training.initial_weights import load_initial_weights
+from pipelines.training.initial_weights import (
+    keep_preprocessing,
+    kept_preprocessing,
+    load_initial_weights,
+)
 from pipelines.training.loop import Loop, LoopOptions
 from pipelines.training.model import TrainedModel
+from pipelines.training.network import preprocessing_for
 from pipelines.training.progress import Progress
 from pipelines.training.replicas import check_batch, make_steps, parts
 from pipelines.training.step import TrainingStep
@@ -54,9 +59,9 @@ def trainer(
 
     Args:
         examples: What to train on; the classifier gets their classes.
-        directory: Gets the model, `history.csv`, `steps.csv`, `events.csv`,
-            `curves.png`, `checkpoints/`, `tensorboard/`, and where there are such
-            `damaged_records.txt` and `nonfinite/`.
+        directory: Gets the model, `preprocessing.json`, `history.csv`, `steps.csv`,
+            `events.csv`, `curves.png`, `checkpoints/`, `tensorboard/`, and where there
+            are such `damaged_records.txt` and `nonfinite/`.
         network: The network.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
@@ -91,7 +96,7 @@ def trainer(
     result = TrainedModel(
         directory=directory,
         network=dataclasses.replace(network, classes=len(examples.classes)),
-        preprocessing=Preprocessing.of(recipe, network),
+        preprocessing=preprocessing_for(recipe, network, examples.orientation),
         classes=examples.classes,
     )
     settings = _settings(examples, result, recipe, seed, max_bad_share, strategy)
@@ -101,8 +106,12 @@ def trainer(
         keep_best=max(options.keep_best, int(options.export == "best")),
     )
 
-    model = _initial_model(
-        result, seed, "" if checkpoints.paths() else weights, console
+    is_begun = bool(checkpoints.paths())
+    model, pixels = _initial_model(result, seed, "" if is_begun else weights, console)
+    if is_begun:
+        pixels = kept_preprocessing(directory)
+    result = dataclasses.replace(
+        result, preprocessing=result.preprocessing.with_pixels_of(pixels)
     )
     with lost_workers(strategy):
         training_step, evaluation_step = make_steps(
@@ -119,6 +128,8 @@ def trainer(
         agree(strategy, progress.position(steps), "the step to go on from")
 
     directory.mkdir(parents=True, exist_ok=True)
+    if cluster.is_chief:
+        keep_preprocessing(directory, result.preprocessing)
     feed = training_feed(
         examples,
         recipe,
@@ -231,14 +242,17 @@ def _settings(
 
 def _initial_model(
     result: TrainedModel, seed: int, weights: str, console: Console
-) -> keras.Model:
-    """Returns the network as the first step finds it."""
+) -> tuple[keras.Model, Preprocessing]:
+    """Returns the network as the first step finds it, and whose pixels it wants."""
     keras.utils.set_random_seed(seed)
     size = result.preprocessing.size
     model = keras_resnet.build(result.network, input_shape=(size, size, 3))
-    if weights and not load_initial_weights(model, weights):
+    if not weights:
+        return model, Preprocessing()
+    loaded = load_initial_weights(model, weights)
+    if loaded.new_classifier:
         console.print(f"new classifier for {result.network.classes} classes")
-    return model
+    return model, loaded.preprocessing or Preprocessing()
 
 
 def _resume(

@@ -58,6 +58,11 @@ class Examples:
     made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
     made_with: dict[str, str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def orientation(self) -> str:
+        """`"apply"` if photographs were turned upright when these were made."""
+        return str(self.made_from.get("orientation", "ignore"))
+
     def files(self, split: str) -> list[str]:
         """Returns the paths of a split's shards, sorted."""
         names = (shard.name for shard in self.shards)

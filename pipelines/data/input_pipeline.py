@@ -6,11 +6,12 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
 from pipelines.data.decoding import decoded
 from pipelines.data.examples import Examples
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 from pipelines.data.reading import (
     ALONE,
     Blocks,
@@ -221,6 +222,8 @@ def evaluation_batches(
     """
     blocks = Blocks.of(examples, split)
     damage = Damage(split, blocks, max_bad_share, damage_log)
+    if examples.orientation == "apply":  # They were turned when they were written.
+        preprocessing = dataclasses.replace(preprocessing, orientation="ignore")
 
     def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         window = read_window(blocks, tf.constant(blocks.table), number)

@@ -1,70 +1,13 @@
-"""From encoded image to network input, alike in evaluation and the exported model."""
+"""From encoded image to pixels of the network's size, alike in evaluation and serving.
 
-import dataclasses
-from typing import Any
+`keras_resnet.preprocessing.Preprocessing` says how; here is what does it in a graph.
+"""
 
 import tensorflow as tf
 
-from keras_resnet import ResNetSpec
-from keras_resnet.training import Recipe
-from pipelines import errors
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.images import decode
-
-INTERPOLATIONS = ("bilinear", "bicubic")
-"""The filters for resizing; each is widened for shrinking, which is antialiasing."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """How an image becomes the network's input.
-
-    Args:
-        size: Height and width in pixels that the network takes.
-        resize: Length in pixels to which the shorter side is scaled before the
-            central crop of `size`; at least `size`.
-        mean: Per-channel mean, RGB in 0..255; of ImageNet by default.
-        std: Per-channel standard deviation, likewise.
-        interpolation: A name in `INTERPOLATIONS`.
-
-    Raises:
-        UserError: If no interpolation has this name.
-
-    Example:
-
-    >>> Preprocessing(size=224, resize=256)
-    """
-
-    size: int
-    resize: int
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
-    std: tuple[float, ...] = (58.395, 57.12, 57.375)
-    interpolation: str = "bilinear"
-
-    def __post_init__(self) -> None:
-        if self.interpolation not in INTERPOLATIONS:
-            raise errors.unknown("interpolation", self.interpolation, INTERPOLATIONS)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Preprocessing":
-        """Returns what `dataclasses.asdict` and JSON made `values` from."""
-        return cls(
-            **{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}
-        )
-
-    @classmethod
-    def of(cls, recipe: Recipe, network: ResNetSpec) -> "Preprocessing":
-        """Returns how a recipe prepares the evaluation images of a network."""
-        size = recipe.image_size or network.input_size
-        return cls(
-            size=size,
-            resize=round(size * recipe.resize_ratio),
-            interpolation=recipe.interpolation,
-        )
-
-    @property
-    def mean_colour(self) -> tuple[int, ...]:
-        """The mean in whole levels, which normalisation turns into about zero."""
-        return tuple(round(level) for level in self.mean)
+from pipelines.data.orientation import read_orientation, turn
 
 
 def prepare(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
@@ -72,15 +15,18 @@ def prepare(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
 
     Args:
         encoded: Scalar string tensor, an image that `images.decode` takes.
-        preprocessing: The sizes and the interpolation.
+        preprocessing: The orientation, the sizes and the interpolation.
 
     Returns:
-        uint8 `(size, size, 3)`, RGB, not yet normalised.
+        uint8 `(crop, crop, 3)`, RGB, not yet normalised.
 
     Raises:
         tf.errors.InvalidArgumentError: If the bytes are not an image.
     """
-    return resize_and_crop(decode(encoded), preprocessing)
+    image = decode(encoded)
+    if preprocessing.orientation == "apply":
+        image = turn(image, read_orientation(encoded))
+    return resize_and_crop(image, preprocessing)
 
 
 def resize_and_crop(images: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
@@ -95,7 +41,7 @@ def resize_and_crop(images: tf.Tensor, preprocessing: Preprocessing) -> tf.Tenso
         preprocessing: The sizes and the interpolation.
 
     Returns:
-        uint8 `(..., size, size, 3)`: whole levels, whatever came in, so that decoded
+        uint8 `(..., crop, crop, 3)`: whole levels, whatever came in, so that decoded
         and encoded images get the same answer.
     """
     size, length = preprocessing.size, preprocessing.resize
@@ -129,7 +75,7 @@ def resize_short_side(
     Args:
         images: `(..., height, width, 3)`, any real dtype, in 0..255.
         length: Pixels.
-        interpolation: A name in `INTERPOLATIONS`.
+        interpolation: As in `Preprocessing`.
 
     Returns:
         uint8 `(..., new_height, new_width, 3)`.
@@ -159,17 +105,3 @@ def levels(images: tf.Tensor) -> tf.Tensor:
     if images.dtype == tf.uint8:
         return images
     return tf.saturate_cast(tf.round(images), tf.uint8)
-
-
-def normalize(images: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """Subtracts the mean and divides by the standard deviation of each channel.
-
-    Args:
-        images: `(..., 3)`, any real dtype, RGB in 0..255.
-        preprocessing: The mean and standard deviation.
-
-    Returns:
-        float32 of the same shape, about zero mean and unit deviation.
-    """
-    images = tf.cast(images, tf.float32)
-    return (images - tf.constant(preprocessing.mean)) / tf.constant(preprocessing.std)

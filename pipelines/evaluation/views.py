@@ -50,7 +50,7 @@ def multi_scale(
     Args:
         encoded: Scalar string tensor, an image that `images.decode` takes.
         short_sides: Lengths in pixels to which the shorter side is scaled.
-        interpolation: A name in `preprocessing.INTERPOLATIONS`.
+        interpolation: As in `keras_resnet.preprocessing.Preprocessing`.
 
     Returns:
         For each length, uint8 `(height, width, 3)`, RGB.

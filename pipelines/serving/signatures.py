@@ -6,13 +6,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.pixel_limit import limited
-from pipelines.data.preprocessing import (
-    Preprocessing,
-    normalize,
-    prepare,
-    resize_and_crop,
-)
+from pipelines.data.preprocessing import prepare, resize_and_crop
 
 BYTES_SIGNATURE = "serving_default"
 """Takes encoded images."""
@@ -26,8 +22,9 @@ class Classifier(tf.Module):
     """A network with its preprocessing and its labels, ready to be saved.
 
     Args:
-        network: Gives probabilities `(batch, classes)` for normalised images.
-        preprocessing: The function of training's evaluation, by its sizes.
+        network: Gives probabilities `(batch, classes)` for pixels, RGB in 0..255, as
+            evaluation's does.
+        preprocessing: How those come from an image: orientation, sizes, interpolation.
         labels_path: A text file with one class name per line; it becomes an asset.
         top_k: Number of classes in an answer.
 
@@ -94,7 +91,7 @@ class Classifier(tf.Module):
         return self._answer(resize_and_crop(images, self.preprocessing))
 
     def _answer(self, images: tf.Tensor) -> Answer:
-        scores = self.network(normalize(images, self.preprocessing), training=False)
+        scores = self.network(images, training=False)
         probabilities, indices = tf.math.top_k(scores, self.top_k)
         return {
             "classes": self.labels.lookup(tf.cast(indices, tf.int64)),

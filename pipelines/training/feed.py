@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import Recipe
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
@@ -20,7 +21,6 @@ from pipelines.data.input_pipeline import (
     evaluation_batches,
     training_batches,
 )
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.training.strategies import Cluster
 
 
@@ -164,7 +164,7 @@ def training_feed(
         resize = round(size * recipe.resize_ratio)
         return training_batches(
             examples,
-            dataclasses.replace(preprocessing, size=size, resize=resize),
+            dataclasses.replace(preprocessing, crop=size, resize=resize),
             augmentation,
             recipe.batch_size,
             epochs,

@@ -1,17 +1,20 @@
 """Starting from the weights of an earlier run, or from published ones."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_resnet import weights
 from keras_resnet.preprocessing import Preprocessing
-from pipelines.data import preprocessing
+from keras_resnet.weights import LoadedWeights
+from pipelines import files
 from pipelines.errors import UserError
+from pipelines.training.model import TrainedModel
 
 
-def load_initial_weights(model: keras.Model, source: str) -> bool:
+def load_initial_weights(model: keras.Model, source: str) -> LoadedWeights:
     """Fills `model` from an earlier run, a file or a preset.
 
     Args:
@@ -19,45 +22,53 @@ def load_initial_weights(model: keras.Model, source: str) -> bool:
         source: A run's folder, or what `keras_resnet.load_weights` takes.
 
     Returns:
-        Whether the classifier was loaded too; it is left random where the weights are
-        for another number of classes.
+        Whether the classifier is new, for its number of classes, and how the weights
+        want images: as the earlier run prepared them, or the preset's publisher.
 
     Raises:
-        UserError: If the source does not exist, is damaged, is another network, or
-            wants its images prepared otherwise than the pipelines do.
+        UserError: If the source does not exist, is damaged or is another network.
     """
     path = Path(source)
-    if (path / "run.json").is_file():
-        path = path / "model" / "model.keras"
-        if not path.is_file():
-            raise UserError(
-                f"--weights={source}: there is no file {path}; give the folder of a "
-                "run that is finished"
-            )
-    elif (path / "model" / "model.keras").is_file():
-        path = path / "model" / "model.keras"
+    own = path / "model" / "model.keras"
+    if own.is_file():
+        path = own
+    elif (path / "run.json").is_file():
+        raise UserError(
+            f"--weights={source}: there is no file {own}; give the folder of a run "
+            "that is finished"
+        )
     try:
         located = weights.locate(str(path) if path.exists() else source, model.name)
-        _check_pixels(located.preprocessing, source)
-        return not weights.load_weights(model, located, new_head=True)
+        loaded = weights.load_weights(model, located, new_head=True)
     except ValueError as error:
         raise UserError(f"--weights={source}: {error}") from error
+    if path.name == own.name and TrainedModel.is_in(path.parent):
+        run = TrainedModel.load(path.parent)
+        return dataclasses.replace(loaded, preprocessing=run.preprocessing)
+    return loaded
 
 
-def _check_pixels(wanted: Preprocessing | None, source: str) -> None:
-    """Refuses weights that were trained on pixels normalised in another way."""
-    if wanted is None:
-        return
-    ours = preprocessing.Preprocessing(size=224, resize=256)
-    is_ours = (
-        wanted.channels == "rgb"
-        and np.allclose(np.multiply(wanted.mean, wanted.scale), ours.mean)
-        and np.allclose(np.multiply(wanted.std, wanted.scale), ours.std)
-    )
-    if not is_ours:
+def keep_preprocessing(directory: Path, preprocessing: Preprocessing) -> None:
+    """Notes what a run begins with, since its weights may be gone when it goes on."""
+    text = json.dumps(dataclasses.asdict(preprocessing), indent=2)
+    files.write_text(directory / _KEPT, text + "\n")
+
+
+def kept_preprocessing(directory: Path) -> Preprocessing:
+    """Returns what a run began with; runs before there was this file had the default.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    path = directory / _KEPT
+    if not path.exists():
+        return Preprocessing()
+    try:
+        return Preprocessing(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise UserError(
-            f"--weights={source}: they want pixels of mean {wanted.mean} and deviation "
-            f"{wanted.std} in {wanted.channels} order, which the pipelines do not "
-            "prepare; take those of torchvision or timm, for example with "
-            "--model=resnet50_v1_5"
-        )
+            f"{path} is damaged ({error}); --overwrite starts the run afresh"
+        ) from error
+
+
+_KEPT = "preprocessing.json"

@@ -3,13 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 
 import keras_resnet
+from keras_resnet.preprocessing import Preprocessing
 from pipelines import files
 from pipelines.data import folders
-from pipelines.data.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +80,16 @@ class TrainedModel:
             return cls(
                 directory=directory,
                 network=keras_resnet.ResNetSpec(**values["network"]),
-                preprocessing=Preprocessing.from_json(values["preprocessing"]),
+                preprocessing=_preprocessing(values["preprocessing"]),
                 classes=tuple(values["classes"]),
             )
+
+
+def _preprocessing(values: dict[str, Any]) -> Preprocessing:
+    if "size" in values:  # Older models: by another name, and of levels 0..255.
+        values = {**values, "crop": values["size"], "scale": 1.0}
+        del values["size"]
+    return Preprocessing(**values)
 
 
 _MODEL_VALUES = "model.json"

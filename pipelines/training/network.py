@@ -2,11 +2,36 @@
 
 import keras
 
-from keras_resnet.preprocessing import Standardize
+from keras_resnet import ResNetSpec
+from keras_resnet.preprocessing import Preprocessing, Standardize
 from keras_resnet.training import Recipe
 from keras_resnet.training.copying import trainable_copy
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.training.batch_norm import STATISTICS
+
+
+def preprocessing_for(
+    recipe: Recipe, network: ResNetSpec, orientation: str = "ignore"
+) -> Preprocessing:
+    """Returns how a recipe prepares the evaluation images of a network.
+
+    Args:
+        recipe: Decides the sizes and the interpolation.
+        network: Its input size counts where the recipe leaves that open.
+        orientation: Whether encoded photographs are turned, as those were that it
+            trains on.
+
+    Example:
+
+    >>> preprocessing_for(RECIPES["he2015"], NETWORKS["resnet50"]).resize
+    256
+    """
+    crop = recipe.image_size or network.input_size
+    return Preprocessing(
+        resize=round(crop * recipe.resize_ratio),
+        crop=crop,
+        interpolation=recipe.interpolation,
+        orientation=orientation,
+    )
 
 
 def for_training(
@@ -25,13 +50,14 @@ def for_training(
 
 
 def takes_pixels(model: keras.Model, preprocessing: Preprocessing) -> keras.Model:
-    """Puts normalisation before a network, so that it runs on the network's device.
+    """Puts normalisation before a network: the layer of training, evaluation, serving.
 
-    Images travel there as uint8: a quarter of the bytes of normalised ones.
+    So it runs on the network's device, to which images travel as uint8: a quarter of
+    the bytes of normalised ones.
 
     Args:
         model: Takes normalised images `(batch, height, width, 3)`.
-        preprocessing: The mean and standard deviation.
+        preprocessing: The colour order, scale, mean and standard deviation.
 
     Returns:
         A model with the same weights that takes uint8 images of the same shape, RGB.
@@ -41,5 +67,5 @@ def takes_pixels(model: keras.Model, preprocessing: Preprocessing) -> keras.Mode
     >>> takes_pixels(model, preprocessing)(np.zeros((1, 32, 32, 3), "uint8"))
     """
     pixels = keras.Input(model.input_shape[1:], dtype="uint8", name="pixels")
-    standardize = Standardize(preprocessing.mean, preprocessing.std, scale=1.0)
+    standardize = Standardize.from_preprocessing(preprocessing)
     return keras.Model(pixels, model(standardize(pixels)))

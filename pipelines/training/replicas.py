@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import Recipe
 from keras_resnet.training.making import make_optimizer
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.step import EvaluationStep, TrainingStep

@@ -1,5 +1,6 @@
 """Preprocessing against keras.applications, Pillow and the peers' own transforms."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_resnet
 from keras_resnet.preprocessing import (
     MODES,
     Preprocessing,
@@ -17,6 +19,7 @@ from keras_resnet.preprocessing import (
     prepare_images,
     preprocess_input,
 )
+from keras_resnet.weights import LocatedWeights
 
 imagenet_utils = keras.applications.imagenet_utils
 
@@ -69,6 +72,25 @@ def test_defaults_are_those_of_keras_applications():
     np.testing.assert_array_equal(integers, preprocess_input(x))
 
 
+def test_a_model_says_what_it_wants():
+    x = pixels((2, 32, 32, 3))
+    model = keras_resnet.create("resnet20")
+    for mode in MODES:
+        model.preset = LocatedWeights("", "", preprocessing=MODES[mode])
+        np.testing.assert_array_equal(
+            preprocess_input(x, model), preprocess_input(x, mode=mode)
+        )
+    for preset in (None, LocatedWeights("", "")):
+        model.preset = preset
+        with pytest.raises(ValueError, match="how 'resnet20' wants.*pass `mode=`"):
+            preprocess_input(x, model)
+    whole = keras_resnet.create("resnet20", include_preprocessing=True)
+    np.testing.assert_array_equal(preprocess_input(x, whole), x)
+    inputs = keras.Input((32, 32, 3))
+    nested = keras.Model(inputs, whole(inputs))
+    np.testing.assert_array_equal(preprocess_input(x, nested), x)
+
+
 def test_symbolic_tensors():
     inputs = keras.Input((5, 4, 3))
     model = keras.Model(inputs, preprocess_input(inputs, mode="torch"))
@@ -86,13 +108,39 @@ def test_symbolic_tensors():
         (lambda: preprocess_input(pixels((5, 4, 3)), "NHWC"), "`data_format`.*'NHWC'"),
         (lambda: preprocess_input(pixels((5, 4, 1))), "3 channels.*have 1"),
         (lambda: Preprocessing(mean=(0.5,)), "`mean` and `std`.*1 and 3"),
+        (lambda: Preprocessing().size, "no `crop`"),
         (lambda: Preprocessing(channels="gbr"), "`channels`.*'gbr'"),
+        (lambda: Preprocessing(interpolation="cubic"), "'bilinear' or 'bicubic'"),
+        (lambda: Preprocessing(orientation="turn"), "`orientation`.*'turn'"),
         (lambda: Standardize()(pixels((1, 5, 4, 1))), "3 channels.*input has 1"),
     ],
 )
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_values_as_json():
+    values = dataclasses.replace(MODES["caffe"], crop=224, interpolation="bicubic")
+    text = json.dumps(dataclasses.asdict(values))
+    assert Preprocessing(**json.loads(text)) == values
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mean_colour_becomes_about_zero(mode):
+    image = np.full((1, 1, 3), MODES[mode].mean_colour, "uint8")
+    # Half a level at most, of the deviations of these.
+    assert np.abs(preprocess_input(image, "channels_last", mode)).max() <= 0.5
+    if mode != "tf":
+        assert image[0, 0, 0] == 124  # Red.
+
+
+def test_pixels_of_another():
+    sizes = Preprocessing(resize=256, crop=224, orientation="apply")
+    mixed = sizes.with_pixels_of(MODES["caffe"])
+    assert mixed == dataclasses.replace(
+        MODES["caffe"], resize=256, crop=224, orientation="apply"
+    )
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training.augmentation import OPERATIONS, View
 from pipelines.data.augmentation import KERNELS, Augmentation
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 
-CIFAR = Preprocessing(size=32, resize=32)
+CIFAR = Preprocessing(crop=32, resize=32)
 # Fixed seeds: these tests cannot fail by chance, only by a change.
 SIGNIFICANCE = 1e-3
 
@@ -91,7 +92,7 @@ def test_an_image_depends_on_its_seed_alone(text):
     """Whatever the other images of its batch, and its place in it."""
     augmentation = Augmentation.parse(text)
     encoded = _encoded(_coordinates(20), "jpeg")
-    preprocessing = Preprocessing(size=16, resize=16)
+    preprocessing = Preprocessing(crop=16, resize=16)
 
     @tf.function(
         input_signature=[
@@ -263,7 +264,9 @@ def _photograph(height, width):
 def test_fused_views_are_cut_from_the_whole_image(options):
     encoded = _encoded(_photograph(60, 75), "jpeg", **options)
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-    views = _views("inception_crop(0.08,1)", encoded, Preprocessing(40, 40), 20)
+    views = _views(
+        "inception_crop(0.08,1)", encoded, Preprocessing(crop=40, resize=40), 20
+    )
     for view, window in zip(
         views, _windows("inception_crop(0.08,1)", 60, 75, 20, 40), strict=True
     ):
@@ -281,7 +284,9 @@ def test_shrunk_views_are_antialiased():
     encoded = _encoded(_photograph(700, 900), "jpeg", quality=95)
     picture = Image.open(io.BytesIO(encoded.numpy()))
     size = 32
-    views = _views("inception_crop(0.3,1)", encoded, Preprocessing(size, size), 6)
+    views = _views(
+        "inception_crop(0.3,1)", encoded, Preprocessing(crop=size, resize=size), 6
+    )
     windows = _windows("inception_crop(0.3,1)", 700, 900, 6, size)
     for view, (top, left, height, width) in zip(views, windows, strict=True):
         ratio = max(r for r in (1, 2, 4, 8) if r * size <= min(height, width))

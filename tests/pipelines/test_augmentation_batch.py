@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.augmentation import Augmentation
-from pipelines.data.preprocessing import Preprocessing
 
-PREPROCESSING = Preprocessing(size=64, resize=64)
+PREPROCESSING = Preprocessing(crop=64, resize=64)
 MEAN_COLOUR = np.array([124, 116, 104])
 SIGNIFICANCE = 1e-3
 
@@ -24,7 +24,7 @@ def _batch(text, images, classes=10, labels=None):
     count, size = images.shape[:2]
     labels = np.arange(count) % classes if labels is None else labels
     augmentation = Augmentation.parse(f"center|{text}")
-    preprocessing = Preprocessing(size=size, resize=size)
+    preprocessing = Preprocessing(crop=size, resize=size)
 
     @tf.function
     def augment(images, labels, seeds):

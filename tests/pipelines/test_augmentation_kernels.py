@@ -8,10 +8,11 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnet.arrays import views
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
 from pipelines.data import augmentation as pipelines
 from pipelines.data.augmentation.views import decode_window
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 
 SIZE = 24
 COUNT = 32
@@ -71,7 +72,8 @@ def test_every_operation_has_the_kernels_that_it_should():
     ],
 )
 def test_images_are_changed_alike(operation):
-    frame, preprocessing = views.Frame(SIZE, SIZE), Preprocessing(SIZE, SIZE)
+    frame = views.Frame(SIZE, SIZE)
+    preprocessing = Preprocessing(crop=SIZE, resize=SIZE)
     before = images()
     draws = drawn(operation, before.shape, frame)
     ours = views.KERNELS[type(operation)].apply(before, draws, frame)
@@ -113,7 +115,7 @@ def encoded(image):
     "operation", [values.Center(), values.ScaleJitterCrop(), values.InceptionCrop()]
 )
 def test_views_show_the_same(operation, interpolation):
-    preprocessing = Preprocessing(SIZE, 30, interpolation=interpolation)
+    preprocessing = Preprocessing(crop=SIZE, resize=30, interpolation=interpolation)
     frame = views.Frame(SIZE, 30, interpolation)
     photographs = images(6, 75, 90)
     draws = drawn(operation, photographs.shape, frame)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import RECIPES
 from keras_resnet.training.augmentation import (
     IMAGENET_POLICY,
@@ -18,7 +19,6 @@ from keras_resnet.training.augmentation import (
 from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
 from pipelines.data.augmentation.policies import _arguments
-from pipelines.data.preprocessing import Preprocessing
 
 NAMES = list(STRENGTHS)
 BLANK = (124, 116, 104)
@@ -224,7 +224,7 @@ def test_autoaugment_draws_sub_policies_with_their_probabilities():
 
 
 def test_applies_what_it_chose():
-    preprocessing = Preprocessing(size=33, resize=33)
+    preprocessing = Preprocessing(crop=33, resize=33)
     images = np.random.default_rng(0).integers(0, 256, (40, 33, 33, 3), "uint8")
     augmentation = Augmentation.parse("center|randaugment(2,9)")
     seeds = _seeds(40)

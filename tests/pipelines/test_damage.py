@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.components.example_gen import example_gen
 from pipelines.data import reading
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 
-SIZE = Preprocessing(16, 16)
+SIZE = Preprocessing(crop=16, resize=16)
 BATCH = 10
 
 

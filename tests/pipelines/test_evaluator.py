@@ -11,15 +11,17 @@ import tensorflow as tf
 from made_examples import random_records, record
 
 import keras_resnet
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.components.evaluator import evaluator
 from pipelines.data import records
 from pipelines.data.examples import Examples
 from pipelines.data.lookup import find_record
-from pipelines.data.preprocessing import Preprocessing, normalize, prepare
+from pipelines.data.preprocessing import prepare
 from pipelines.data.quality.samples import read_features
 from pipelines.data.reading import Blocks
 from pipelines.errors import UserError
 from pipelines.training.model import TrainedModel
+from pipelines.training.network import takes_pixels
 
 CLASSES = ("ant", "bee", "cow")
 
@@ -47,7 +49,10 @@ def model(tmp_path_factory):
         keras_resnet.NETWORKS["resnet20"], blocks_per_stage=(1, 1, 1), classes=3
     )
     model = TrainedModel(
-        tmp_path_factory.mktemp("random"), spec, Preprocessing(8, 8), CLASSES
+        tmp_path_factory.mktemp("random"),
+        spec,
+        Preprocessing(crop=8, resize=8),
+        CLASSES,
     )
     model.save(keras_resnet.build(spec, input_shape=(8, 8, 3)))
     return model
@@ -74,7 +79,7 @@ def test_mistakes_name_their_records(examples, model, evaluated):
     _, metrics = evaluated
     assert metrics.images == 60
     assert metrics.confusion.sum() == 60
-    network = model.load_keras()
+    network = takes_pixels(model.load_keras(), model.preprocessing)
     blocks = Blocks.of(examples, "validation")
     assert metrics.hardest
     for mistake in metrics.hardest:
@@ -82,7 +87,7 @@ def test_mistakes_name_their_records(examples, model, evaluated):
         assert features["image/class/label"].int64_list.value[0] == mistake.label
         encoded = features["image/encoded"].bytes_list.value[0]
         pixels = prepare(tf.constant(encoded), model.preprocessing)
-        probabilities = network(normalize(pixels, model.preprocessing)[None])[0]
+        probabilities = network(pixels[None])[0]
         assert float(probabilities[mistake.label]) == pytest.approx(
             mistake.label_probability, abs=1e-4
         )

@@ -9,16 +9,17 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.components.example_gen import example_gen
 from pipelines.data import decoding, images, reading, records
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
-from pipelines.data.preprocessing import Preprocessing, prepare
+from pipelines.data.preprocessing import prepare
 from pipelines.data.reading import Blocks, Worker
 from pipelines.errors import UserError
 
-SIZE = Preprocessing(16, 16)
+SIZE = Preprocessing(crop=16, resize=16)
 BATCH = 12
 
 

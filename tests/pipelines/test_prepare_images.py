@@ -1,4 +1,4 @@
-"""The evaluation views beside Pillow's, and normalisation."""
+"""The evaluation views beside Pillow's."""
 
 import dataclasses
 import io
@@ -8,19 +8,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
+from keras_resnet.preprocessing import Preprocessing
 from pipelines.data import drawings
-from pipelines.data.preprocessing import (
-    Preprocessing,
-    normalize,
-    prepare,
-    resize_and_crop,
-)
-from pipelines.errors import UserError
+from pipelines.data.orientation import read_orientation
+from pipelines.data.preprocessing import prepare, resize_and_crop
 from pipelines.evaluation.views import multi_scale, ten_crop
 
-SMALL = Preprocessing(size=28, resize=32)
+SMALL = Preprocessing(crop=28, resize=32)
 FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -36,7 +32,7 @@ def _png(pixels):
 def _pils(picture, preprocessing):
     """Torchvision's Resize and CenterCrop of a Pillow image, by hand."""
     width, height = picture.size
-    length, size = preprocessing.resize, preprocessing.size
+    length, size = preprocessing.resize, preprocessing.crop
     short = min(width, height)
     sides = (int(length * width / short), int(length * height / short))
     picture = picture.resize(sides, FILTERS[preprocessing.interpolation])
@@ -61,7 +57,7 @@ def test_evaluation_view_is_pils(interpolation, levels):
 @given(st.integers(1, 150), st.integers(1, 150), st.integers(8, 40), st.booleans())
 def test_any_size_gives_the_size_asked_for(height, width, resize, is_float):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3))
-    preprocessing = Preprocessing(size=8, resize=resize)
+    preprocessing = Preprocessing(crop=8, resize=resize)
     images = tf.constant(image, tf.float32 if is_float else tf.uint8)
     ours = resize_and_crop(images, preprocessing).numpy().astype(int)
     assert ours.shape == (8, 8, 3)
@@ -80,7 +76,7 @@ def test_a_crop_of_an_unscaled_image_has_its_pixels():
 
 def test_an_image_of_the_right_size_is_left_alone():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), "uint8")
-    same = Preprocessing(size=32, resize=32)
+    same = Preprocessing(crop=32, resize=32)
     np.testing.assert_array_equal(prepare(tf.constant(_png(image)), same), image)
 
 
@@ -97,22 +93,42 @@ def test_floats_are_rounded_and_clipped():
     assert resize_and_crop(images, SMALL)[0, 0].numpy().tolist() == [0, 101, 255]
 
 
-def test_normalisation_in_float64():
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), "uint8")
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    ours = normalize(tf.constant(images), SMALL)
-    assert ours.dtype == tf.float32
-    np.testing.assert_allclose(ours, (images / 255 - mean) / std, atol=1e-5)
+@pytest.mark.parametrize("orientation", [None, *range(1, 10)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_orientation_is_applied_in_a_graph_as_pil_does(kind, orientation):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    (drawing,) = drawings.draw(1, seed=5)
+    picture = Image.open(io.BytesIO(drawing.image)).convert("RGB").resize((40, 33))
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, exif=exif, **_OPTIONS[kind])
+    encoded = tf.constant(buffer.getvalue())
+    turning = dataclasses.replace(SMALL, orientation="apply")
+    expected = _pils(ImageOps.exif_transpose(Image.open(buffer)).convert("RGB"), SMALL)
+    ours = tf.function(prepare)(encoded, turning).numpy().astype(int)
+    assert np.abs(ours - expected).max() <= 2
+    as_it_is = _pils(Image.open(buffer).convert("RGB"), SMALL)
+    assert np.abs(prepare(encoded, SMALL).numpy() - as_it_is).max() <= 2
 
 
-def test_interpolation_is_checked_and_kept_in_json():
-    with pytest.raises(UserError, match="did you mean 'bicubic'"):
-        Preprocessing(size=28, resize=32, interpolation="bicubik")
-    bicubic = dataclasses.replace(SMALL, interpolation="bicubic")
-    assert Preprocessing.from_json(dataclasses.asdict(bicubic)) == bicubic
-    old = dataclasses.asdict(SMALL)
-    del old["interpolation"]
-    assert Preprocessing.from_json(old) == SMALL
+_OPTIONS = {"JPEG": {"quality": 95}, "PNG": {}, "WEBP": {"lossless": True}}
+
+
+def test_orientation_of_other_files():
+    def orientation(encoded):
+        return int(read_orientation(tf.constant(encoded)))
+
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    behind = b"\xff\xd8\xff\xe0\0\x04ab%b\xff\xe1\0\x22" + exif
+    assert orientation(behind % b"") == orientation(behind % b"\xff\xff") == 6
+    # Only what stands before the scan is a header.
+    assert orientation(behind % b"\xff\xda\0\x02") == 1
+    for length in range(len(behind)):  # Whatever is missing, nothing is read beyond it.
+        assert orientation((behind % b"")[:length]) in (1, 6)
+    endless = b"\x89PNG\r\n\x1a\n" + bytes(12 * 20_000)
+    for other in (b"", b"GIF89a", endless, b"RIFF\0\0\0\0WEBPEXIF\xff\xff\xff\xff"):
+        assert orientation(other) == 1
 
 
 def test_ten_crops_are_the_corners_the_centre_and_their_mirrors():

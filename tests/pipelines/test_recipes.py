@@ -14,11 +14,11 @@ from keras_resnet.training import RECIPES
 from pipelines import environment
 from pipelines.data import folders
 from pipelines.data.augmentation import Augmentation
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.runs.differences import check_settings, flat
 from pipelines.runs.folder import Run, open_run
 from pipelines.runs.request import RunConfig, request
+from pipelines.training.network import preprocessing_for
 
 ARGUMENTS = {
     "data": "photos",
@@ -133,8 +133,8 @@ def test_lists_may_have_one_entry_or_none():
     ],
 )
 def test_evaluation_crops_are_the_sources(name, network, resize, crop):
-    preprocessing = Preprocessing.of(RECIPES[name], keras_resnet.NETWORKS[network])
-    assert (preprocessing.resize, preprocessing.size) == (resize, crop)
+    preprocessing = preprocessing_for(RECIPES[name], keras_resnet.NETWORKS[network])
+    assert (preprocessing.resize, preprocessing.crop) == (resize, crop)
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,29 @@
 """The exported model as a server sees it: without Keras, by its signatures."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+import keras_resnet
+from keras_resnet.training import RECIPES
 from pipelines.components.evaluator import evaluator
 from pipelines.components.pusher import pusher
 from pipelines.data import records
 from pipelines.data.input_pipeline import evaluation_batches
+from pipelines.data.preprocessing import prepare
 from pipelines.errors import UserError
 from pipelines.serving.local import load_classifier, versions
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
-from pipelines.training.network import takes_pixels
+from pipelines.training.initial_weights import load_initial_weights
+from pipelines.training.model import TrainedModel
+from pipelines.training.network import preprocessing_for, takes_pixels
 
 # A server has TensorFlow and the folder, and nothing else.
 SERVER = """
@@ -94,6 +101,51 @@ def test_decoded_images_get_the_same_answer(validation, signatures):
     np.testing.assert_allclose(
         by_bytes["probabilities"], by_floats["probabilities"], rtol=1e-5
     )
+
+
+def test_serves_what_keras_applications_answers(validation, tmp_path):
+    """From a file of its ResNet-50, whose pixels are BGR, to a JPEG's probabilities."""
+    peer = keras.applications.ResNet50(weights=None, classes=5, input_shape=(64, 64, 3))
+    values = np.random.default_rng(0)
+    for weight in peer.weights:
+        # As of a trained network, neither dying nor drowning in its last layers.
+        if weight.path.endswith("moving_variance"):
+            scale = 1e4 if "conv1_bn" in weight.path else 1
+            weight.assign(values.uniform(0.5, 1.5, weight.shape) * scale)
+        elif weight.path.endswith("moving_mean"):
+            weight.assign(values.normal(0, 0.1, weight.shape))
+        elif weight.path.endswith("3_bn/gamma"):
+            weight.assign(values.uniform(0.1, 0.3, weight.shape))
+        elif weight.path == "predictions/kernel":
+            weight.assign(20 * weight)
+    peer.save_weights(tmp_path / "peer.weights.h5")
+
+    network = dataclasses.replace(keras_resnet.NETWORKS["resnet50"], classes=5)
+    ours = keras_resnet.build(network, input_shape=(64, 64, 3))
+    loaded = load_initial_weights(ours, f"keras/resnet50={tmp_path}/peer.weights.h5")
+    assert not loaded.new_classifier
+    recipe = dataclasses.replace(RECIPES["he2015"], image_size=64)
+    preprocessing = preprocessing_for(recipe, network)
+    preprocessing = preprocessing.with_pixels_of(loaded.preprocessing)
+    classes = tuple("abcde")
+    model = TrainedModel(tmp_path / "model", network, preprocessing, classes)
+    model.directory.mkdir()
+    model.save(ours)
+    version = pusher(TrainedModel.load(model.directory), tmp_path / "serving")
+
+    jpeg = tf.constant(validation[0][0])
+    answer = tf.saved_model.load(version).signatures[BYTES_SIGNATURE](
+        image_bytes=jpeg[None]
+    )
+    pixels = prepare(jpeg, preprocessing)[None].numpy().astype("float32")
+    inputs = keras.applications.resnet50.preprocess_input(pixels)
+    expected = peer(inputs).numpy()[0]
+    best = np.argsort(-expected)
+    served = answer["classes"].numpy().astype(str).tolist()
+    assert served == [[classes[index] for index in best]]
+    np.testing.assert_allclose(answer["probabilities"][0], expected[best], atol=1e-5)
+    # In the order of colours that others have, it would have been another answer.
+    assert np.abs(peer(inputs[..., ::-1]).numpy()[0] - expected).max() > 1e-3
 
 
 def test_serves_without_keras(version, validation, signatures, tmp_path):

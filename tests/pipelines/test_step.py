@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import keras_resnet
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import RECIPES
 from keras_resnet.training.making import make_optimizer
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.training import nonfinite
 from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.step import EvaluationStep, TrainingStep
@@ -39,7 +39,7 @@ def _step(strategy=None, averaged=False, halts=True, spec=SPEC, **changes):
     model = keras_resnet.build(spec, input_shape=(8, 8, 3), classes=10)
     with strategy.scope():
         networks = [for_training(model, recipe) for _ in range(1 + averaged)]
-        pixels = Preprocessing(size=8, resize=8)
+        pixels = Preprocessing(crop=8, resize=8)
         network, *others = [takes_pixels(network, pixels) for network in networks]
         optimizer = make_optimizer(recipe, steps_per_epoch=10)
     average = others[0] if averaged else None

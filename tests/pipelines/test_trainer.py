@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import itertools
 import json
 import pathlib
@@ -10,13 +11,20 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
 
 import keras_resnet
+from keras_resnet.preprocessing import MODES, Preprocessing, preprocess_input
+from pipelines.components.evaluator import evaluator
+from pipelines.components.pusher import pusher
 from pipelines.components.trainer import trainer
+from pipelines.data.drawings import draw
 from pipelines.data.examples import Examples
+from pipelines.data.preprocessing import resize_and_crop
 from pipelines.errors import NotFiniteError, UserError
+from pipelines.serving.signatures import BYTES_SIGNATURE
 from pipelines.training.feed import Feed
-from pipelines.training.initial_weights import load_initial_weights
 from pipelines.training.loop import LoopOptions
 from pipelines.training.model import TrainedModel
 from pipelines.training.strategies import make_strategy
@@ -133,30 +141,98 @@ def test_new_classifier_for_other_classes(tiny_model, drawings, train, tmp_path)
     assert model.load_keras().output_shape == (None, len(drawings.classes) + 1)
 
 
-@pytest.mark.parametrize(
-    ("mean", "is_ours"), [((0.485, 0.456, 0.406), True), ((0.5, 0.5, 0.5), False)]
-)
-def test_published_weights_say_which_pixels_they_want(mean, is_ours, tmp_path):
-    network = keras_resnet.create("resnet20", shortcut="B")
-    keras_resnet.export_weights(network, tmp_path / "model.safetensors", layout="timm")
-    published = {
-        "architecture": "resnet20",
-        "pretrained_cfg": {
-            "mean": mean,
-            "std": (0.229, 0.224, 0.225),
-            "input_size": (3, 32, 32),
-            "crop_pct": 1.0,
-            "interpolation": "bilinear",
-        },
+def test_published_weights_say_which_pixels_they_want(train, tiny_network, tmp_path):
+    network = dataclasses.replace(tiny_network, shortcut="B")
+    published = keras_resnet.build(network)
+    file = tmp_path / "model.safetensors"
+    keras_resnet.export_weights(published, file, layout="timm")
+    config = {
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "input_size": (3, 32, 32),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
     }
-    (tmp_path / "config.json").write_text(json.dumps(published))
-    model = keras_resnet.create("resnet20", shortcut="B")
-    if is_ours:
-        assert load_initial_weights(model, str(tmp_path / "model.safetensors"))
-        np.testing.assert_array_equal(model.get_weights()[0], network.get_weights()[0])
-    else:
-        with pytest.raises(UserError, match="which the pipelines do not prepare"):
-            load_initial_weights(model, str(tmp_path / "model.safetensors"))
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": config}))
+    model = train(tmp_path / "model", network=network, weights=str(file))
+    # The sizes and the filter are the recipe's.
+    assert model.preprocessing == Preprocessing(
+        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), resize=16, crop=16
+    )
+    before = _column(model, "val_loss")
+
+    # Where the weights are gone since, a run goes on as it was begun.
+    file.unlink()
+    (model.directory / "model.json").unlink()
+    model.keras_path.unlink()
+    again = train(model.directory, network=network, weights=str(file))
+    assert again.preprocessing == model.preprocessing
+    assert _column(again, "val_loss") == before
+
+
+def test_trains_and_serves_bgr_of_an_earlier_run_on_turned_images(
+    tiny_model, drawings, train, tmp_path
+):
+    early = dataclasses.replace(
+        tiny_model,
+        directory=tmp_path / "early" / "model",
+        preprocessing=MODES["caffe"],
+    )
+    early.directory.mkdir(parents=True)
+    early.save(tiny_model.load_keras())
+    examples = dataclasses.replace(
+        drawings, made_from={**drawings.made_from, "orientation": "apply"}
+    )
+    still = {"epochs": 1, "learning_rate": 1e-9, "weight_decay": 0.0}
+    model = train(
+        tmp_path / "model",
+        examples,
+        changes={**still, "batch_norm": "frozen"},
+        weights=str(tmp_path / "early"),
+    )
+    assert model.preprocessing == dataclasses.replace(
+        MODES["caffe"], resize=16, crop=16, orientation="apply"
+    )
+    metrics = evaluator(examples, model, tmp_path / "evaluation.json")
+    assert metrics.loss == pytest.approx(_column(model, "val_loss")[-1], rel=1e-5)
+
+    (drawing,) = draw(1, seed=3)
+    picture = Image.open(io.BytesIO(drawing.image)).convert("RGB").resize((40, 33))
+    buffer = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(buffer, "png", exif=exif)
+    signatures = tf.saved_model.load(pusher(model, tmp_path / "serving")).signatures
+    served = signatures[BYTES_SIGNATURE](image_bytes=tf.constant([buffer.getvalue()]))
+    turned = np.asarray(ImageOps.exif_transpose(Image.open(buffer)))
+    pixels = resize_and_crop(tf.constant(turned), model.preprocessing)[None].numpy()
+    inputs = keras.applications.resnet50.preprocess_input(pixels.astype("float32"))
+    expected = np.sort(model.load_keras()(inputs).numpy())[:, ::-1][:, :5]
+    np.testing.assert_allclose(served["probabilities"], expected, rtol=1e-3)
+
+
+def test_models_of_older_runs_load(tiny_model, tmp_path):
+    values = json.loads((tiny_model.directory / "model.json").read_text())
+    values["preprocessing"] = {
+        "size": 16,
+        "resize": 18,
+        "mean": [123.675, 116.28, 103.53],
+        "std": [58.395, 57.12, 57.375],
+        "interpolation": "bilinear",
+    }
+    (tmp_path / "model.json").write_text(json.dumps(values))
+    found = TrainedModel.load(tmp_path).preprocessing
+    assert (found.resize, found.crop) == (18, 16)
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)).astype("uint8")
+    np.testing.assert_allclose(
+        preprocess_input(images, mode=found), preprocess_input(images, mode="torch"),
+        rtol=1e-5, atol=1e-6,
+    )  # fmt: skip
+    del values["preprocessing"]["mean"]
+    values["preprocessing"]["gamma"] = 2.2
+    (tmp_path / "model.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match="model.json is damaged.*gamma"):
+        TrainedModel.load(tmp_path)
 
 
 @pytest.mark.parametrize(

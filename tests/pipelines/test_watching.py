@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import (
 
 import keras_resnet
 from keras_resnet.analysis import mistakes
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import RECIPES
 from pipelines.command import watch_flags
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.errors import UserError
 from pipelines.training import watching
 from pipelines.training.network import for_training, takes_pixels
@@ -55,7 +55,7 @@ def make_model(network):
 
     def make():
         trained = for_training(network, RECIPES["onecycle"])
-        return takes_pixels(trained, Preprocessing(size=16, resize=16))
+        return takes_pixels(trained, Preprocessing(crop=16, resize=16))
 
     return make
 

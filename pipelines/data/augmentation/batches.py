@@ -9,8 +9,8 @@ import math
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.randomness import integers, normal, uniform
 
 Rectangles = tuple[tf.Tensor, tf.Tensor]

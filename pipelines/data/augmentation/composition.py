@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
 from pipelines.data.augmentation import batches, mixing, policies, views
 from pipelines.data.images import decode_jpeg
-from pipelines.data.preprocessing import Preprocessing, prepare, resize_and_crop
+from pipelines.data.preprocessing import prepare, resize_and_crop
 
 
 class Kernel(NamedTuple):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
 from keras_resnet.training.augmentation import (
     IMAGENET_POLICY,
@@ -17,7 +18,6 @@ from keras_resnet.training.augmentation import (
     Strength,
 )
 from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
-from pipelines.data.preprocessing import Preprocessing
 from pipelines.data.randomness import integers, uniform
 
 _NAMES = list(STRENGTHS)

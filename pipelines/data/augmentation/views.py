@@ -17,9 +17,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
 from pipelines.data.images import decode
-from pipelines.data.preprocessing import Preprocessing, levels
+from pipelines.data.preprocessing import levels
 from pipelines.data.randomness import integers, uniform_of_one
 
 _MIDDLE = 0.5 - 2**-25  # The largest float32 below: of two middles, the first.

@@ -15,7 +15,12 @@ import pytest
 import keras_resnet
 from keras_resnet import preprocessing
 from keras_resnet.weights import download, importing, presets
-from keras_resnet.weights.loading import LocatedWeights, load_weights
+from keras_resnet.weights.loading import (
+    LoadedWeights,
+    LocatedWeights,
+    load_weights,
+    locate,
+)
 
 CIFAR_FILE = "resnet20-12fca82f.th"
 
@@ -178,6 +183,33 @@ def test_imagenet_is_the_default_of_the_network(recorded, model):
         preprocessing=preset.preprocessing,
         preset=preset,
     )
+
+
+@pytest.mark.parametrize("name", ["keras/resnet50", "imagenet"])
+def test_own_file_of_a_preset(name, recorded, tmp_path):
+    (tmp_path / "fine=tuned.h5").touch()
+    located = locate(f"{name}={tmp_path / 'fine=tuned.h5'}", "resnet50")
+    preset = presets.PRESETS["keras/resnet50"]
+    assert located == LocatedWeights(
+        source=str(tmp_path / "fine=tuned.h5"),
+        path=str(tmp_path / "fine=tuned.h5"),
+        network="resnet50",
+        layout="keras",
+        preprocessing=preprocessing.MODES["caffe"],
+        preset=preset,
+    )
+    assert recorded == {}
+    with pytest.raises(ValueError, match="no file, folder or preset 'missing.h5'"):
+        locate(f"{name}=missing.h5", "resnet50")
+
+
+def test_what_loading_came_to(cifar_folder, model):
+    how = preprocessing.MODES["caffe"]
+    path = str(cifar_folder / CIFAR_FILE)
+    assert load_weights(model, path) == LoadedWeights(new_classifier=False)
+    other = keras_resnet.create("resnet20", classes=3)
+    told = LocatedWeights(path, path, preprocessing=how)
+    assert load_weights(other, told, new_head=True) == LoadedWeights(True, how)
 
 
 def test_imagenet_of_a_network_without_any(recorded, model):
