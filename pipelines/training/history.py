@@ -43,7 +43,7 @@ def read_rows(path: Path) -> Iterator[dict[str, str]]:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             whole = (line for line in file if line.endswith("\n"))
             for row in csv.DictReader(whole, restval=""):
-                row.pop(None, None)  # type: ignore[call-overload]
+                row.pop(None, None)
                 yield row
 
 

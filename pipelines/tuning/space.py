@@ -65,7 +65,7 @@ def configure(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     >>> configure(base, values).network.blocks_per_stage
     (2, 2, 2)
     """
-    network = {}
+    network: dict[str, Any] = {}
     if "blocks" in values:
         network["blocks_per_stage"] = (values["blocks"],) * len(base.network.filters)
     if "shortcut" in values:
