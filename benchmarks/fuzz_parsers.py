@@ -11,6 +11,7 @@ and shards blindly, and follows them through decoding and training.
 """
 
 import argparse
+import hashlib
 import io
 import os
 import pathlib
@@ -207,7 +208,7 @@ def with_right_checksums(data: bytes) -> bytes:
     return made + data[start:]
 
 
-def work(name: str, arguments: list[str]) -> None:
+def work(name: str, findings: pathlib.Path, arguments: list[str]) -> None:
     """Fuzzes one parser in this process, which the first finding ends."""
     import atheris
 
@@ -231,6 +232,10 @@ def work(name: str, arguments: list[str]) -> None:
             TARGETS[name].try_on(data, folder)
         except UserError as error:
             assert "\n" not in str(error), str(error)
+        except Exception:
+            digest = hashlib.sha256(data).hexdigest()[:12]
+            (findings / f"{name}-{digest}").write_bytes(data)
+            raise
 
     atheris.Setup([sys.argv[0], *arguments], once)
     atheris.Fuzz()
@@ -245,6 +250,7 @@ def supervise(name: str, seconds: int, findings: pathlib.Path) -> tuple[int, int
     while left > 5 and found < 20:
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.fuzz_parsers", f"--worker={name}"]
+            + [f"--findings={findings}"]
             + [str(corpus), f"-artifact_prefix={findings}/{name}-"]
             + [f"-max_total_time={left}", f"-timeout={SECONDS_PER_CASE}"]
             + [f"-max_len={MAX_BYTES}", f"-rss_limit_mb={MEMORY_MIB}"]
@@ -275,7 +281,7 @@ def main() -> None:
     parser.add_argument("--worker", choices=TARGETS, help=argparse.SUPPRESS)
     arguments, others = parser.parse_known_args()
     if arguments.worker:
-        work(arguments.worker, others)
+        work(arguments.worker, arguments.findings, others)
         return
     names = arguments.target or list(TARGETS)
     arguments.findings.mkdir(parents=True, exist_ok=True)

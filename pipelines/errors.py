@@ -16,6 +16,10 @@ class UserError(Exception):
 
     status = 2
 
+    def __str__(self) -> str:
+        """Returns the sentence, one line whatever a file or class is called."""
+        return printable(super().__str__())
+
 
 class NotFiniteError(UserError):
     """Loss or gradients are no longer finite, which a lower rate may mend."""

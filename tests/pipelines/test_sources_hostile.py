@@ -383,6 +383,11 @@ def test_damaged_directory_of_a_zip(tmp_path, change):
     assert "x.zip" in refusal(path)
 
 
+def test_refusal_is_one_line_whatever_a_member_is_called(tmp_path):
+    path = archive_of(tmp_path, ".zip", ["a/1.jpg", "b/1.jpg", "\n5\x1b[2J.jpg"])
+    assert r"such as \n5\x1b[2J.jpg" in refusal(path)
+
+
 def test_zip_names_that_are_not_the_text_they_say(tmp_path):
     path = zip_with(tmp_path / "x.zip", "ü/2.jpg")
     path.write_bytes(path.read_bytes().replace("ü/".encode(), b"\xff\xff/"))

@@ -238,6 +238,16 @@ def test_records_without_image_or_label(tmp_path):
     assert f"{path} has a record without" in refusal(path)
 
 
+@pytest.mark.parametrize("key", [b"encoded", b"class/label", b"class/text"])
+@pytest.mark.parametrize("values", [(0, 1), (b"x", b"y")], ids=str)
+def test_names_of_features_that_are_no_text(tmp_path, key, values):
+    """TensorFlow quotes them in messages, which it then cannot decode."""
+    made = [record(label, text=b"t%d" % i) for i, label in enumerate(values)]
+    broken = [serialized.replace(key, b"\xa2" + key[1:]) for serialized in made]
+    path = write_records(tmp_path / "a.tfrecord", *made, *broken)
+    assert str(path) in refusal(path)
+
+
 def test_record_file_without_records(tmp_path):
     path = write_records(tmp_path / "a.tfrecord")
     assert f"no records in {path}" in refusal(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from pipelines.data import records
 from pipelines.data.sources.content import (
@@ -81,7 +82,9 @@ class TFRecordFiles(Source):
         for path, split in _splits(self._paths).items():
             name = encodable(path.relative_to(self._top).as_posix())
             for index, serialized in enumerate(_records(path)):
-                features = tf.train.Example.FromString(serialized).features.feature
+                with _damage_told(path):
+                    example = tf.train.Example.FromString(serialized)
+                features = example.features.feature
                 encoded = features["image/encoded"].bytes_list.value
                 if not encoded:
                     raise UserError(
@@ -165,13 +168,14 @@ def _records(path: Path) -> Iterator[bytes]:
 def _damage_told(path: Path) -> Iterator[None]:
     try:
         yield
-    except tf.errors.DataLossError as error:
+    except (tf.errors.DataLossError, DecodeError) as error:
         raise UserError(
             f"{path} is damaged or not a TFRecord file; make or copy it again"
         ) from error
     except OSError as error:
         raise unreadable(error) from error
-    except tf.errors.InvalidArgumentError as error:
+    # TensorFlow's own message may quote what is no text.
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} has a record without one image/class/label; write it in the "
             "ImageNet layout"
