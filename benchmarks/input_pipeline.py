@@ -59,19 +59,27 @@ def _examples(directory: str) -> Any:
 
 
 def _long_epoch(examples: Any) -> Any:
-    """Lists the blocks often enough for an epoch of at least 10,000 images.
+    """Lists the shards often enough for an epoch of at least 10,000 images.
 
     ImageNet's epochs are long; a few hundred images would time their beginnings.
     """
-    import numpy as np
+    from pipelines.data.records import write_blocks
 
     times = -(-10_000 // examples.counts["train"])
-    blocks = np.concatenate([examples.blocks("train")] * times)
-    longer = dataclasses.replace(
-        examples, counts={"train": examples.counts["train"] * times, "validation": 0}
+    directory = Path(tempfile.mkdtemp())
+    blocks = examples.blocks("train")
+    shards, tables = [], []
+    for index, shard in enumerate(examples.shards_of("train")):
+        (directory / shard.name).symlink_to(examples.directory / shard.name)
+        shards += [shard] * times
+        tables += [blocks[blocks[:, 0] == index, 1:3]] * times
+    write_blocks(directory, "train", tables)
+    return dataclasses.replace(
+        examples,
+        directory=directory,
+        shards=tuple(shards),
+        counts={"train": examples.counts["train"] * times, "validation": 0},
     )
-    object.__setattr__(longer, "blocks", lambda split: blocks)
-    return longer
 
 
 def ours(directory: str, batch: int, augmentation: str, size: int) -> Batches:

@@ -1,6 +1,7 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what is in them."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary path that becomes `path` when the block ends well.
+
+    The file is on the disk then, so that not even a power failure leaves half of it.
 
     Args:
         path: The file to write. Its suffixes are kept, since writers look at them.
@@ -21,7 +24,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".partial-{path.name}")
     try:
         yield temporary
+        sync(temporary)
         os.replace(temporary, path)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -32,3 +37,32 @@ def write_text(path: Path, text: str) -> None:
         return
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode())
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the names in a folder, are on the disk.
+
+    Where the system knows no such thing for folders, only files are waited for.
+    """
+    if os.name != "posix" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fingerprint(path: Path) -> str:
+    """Returns the hexadecimal SHA-256 of a file's content.
+
+    Raises:
+        OSError: If it cannot be read.
+
+    Example:
+
+    >>> fingerprint(Path("runs/demo/model/model.keras"))[:12]
+    '9f86d081884c'
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

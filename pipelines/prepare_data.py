@@ -105,6 +105,7 @@ def main(arguments: list[str]) -> None:
         previous=previous,
         stop=data_flags.ON_ANOMALIES.value == "stop",
         max_decoded=_MAX_DECODED.value,
+        max_bad_share=data_flags.MAX_BAD_SHARE.value,
     )
     print_examples(examples, directory, console)
 

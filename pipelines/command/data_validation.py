@@ -23,6 +23,7 @@ def validate_data(
     previous: Path | None = None,
     stop: bool = True,
     max_decoded: int = 50_000,
+    max_bad_share: float = 0.01,
 ) -> None:
     """Runs StatisticsGen, SchemaGen and ExampleValidator, and writes a page.
 
@@ -34,6 +35,7 @@ def validate_data(
         previous: A directory of an earlier call, to compare with its statistics.
         stop: Whether an error stops the pipeline.
         max_decoded: See `statistics_gen`.
+        max_bad_share: See `statistics_gen`.
 
     Raises:
         UserError: If the data is not as it should be and `stop`, or the schema or the
@@ -41,7 +43,10 @@ def validate_data(
     """
     earlier = Statistics.load(previous / "statistics").proto if previous else None
     statistics = statistics_gen(
-        examples, directory / "statistics", max_decoded=max_decoded
+        examples,
+        directory / "statistics",
+        max_decoded=max_decoded,
+        max_bad_share=max_bad_share,
     )
     schema = schema_gen(examples, statistics.proto, directory / "schema.pbtxt")
     validation = example_validator(

@@ -121,6 +121,7 @@ def _prepare(run: Run, config: RunConfig, console: Console) -> Examples:
         run.directory,
         console,
         stop=data_flags.ON_ANOMALIES.value == "stop",
+        max_bad_share=config.max_bad_share,
     )
     if run_flags.VERBOSE.value:
         console.print(recipe_table(config.recipe), highlight=False, markup=False)

@@ -11,7 +11,7 @@ from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.reading import Blocks
 from pipelines.evaluation.metrics import Metrics, evaluate
 from pipelines.evaluation.saved import Evaluation
-from pipelines.training.model import TrainedModel
+from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
 
 
@@ -27,8 +27,8 @@ def evaluator(
 ) -> Metrics:
     """Measures a trained model on a split and writes the metrics.
 
-    An evaluation of this very model on this split that is already at `path` is read,
-    not repeated.
+    An evaluation of this very model on these very examples, in the same way, that is
+    already at `path` is read, not repeated.
 
     Args:
         examples: What to evaluate on.
@@ -51,8 +51,14 @@ def evaluator(
     >>> evaluator(examples, model, Path("runs/demo/evaluation.json")).top1_error
     0.0871
     """
-    found = Evaluation.load(path, model.keras_path)
-    if found and (found.split, found.test_flip) == (split, test_flip):
+    made_from = {
+        "model": model_fingerprint(model.directory),
+        "examples": examples.fingerprint,
+        "split": split,
+        "test_flip": test_flip,
+        "max_bad_share": max_bad_share,
+    }
+    if found := Evaluation.load(path, made_from):
         return found.metrics
     batches = evaluation_batches(
         examples, split, model.preprocessing, batch_size, max_bad_share=max_bad_share
@@ -68,7 +74,7 @@ def evaluator(
             for mistake in metrics.hardest
         ),
     )
-    Evaluation(metrics, split, test_flip).save(path)
+    Evaluation(metrics, split, test_flip, made_from).save(path)
     return metrics
 
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 import keras_resnet
+from pipelines import files
 from pipelines.data import records
 from pipelines.data.examples import Examples
 from pipelines.data.images import MAX_PIXELS
@@ -31,7 +32,7 @@ from pipelines.errors import UserError
 from pipelines.runs.differences import differences
 
 _SKIPPED_LISTED = 1_000
-_LEAKED_LISTED = 20
+_PAIRS_LISTED = 20
 
 
 def example_gen(
@@ -54,13 +55,15 @@ def example_gen(
     The records are shuffled: sorted by a hash of the image with the seed as its key.
     Where the data has no validation split, the images with the smallest SHA-256 are
     held out: `round(validation_share * N)` of N, at least one, and more only where
-    equal images would fall on both sides. So the split depends on nothing but the
-    images. The same data gives the same bytes, whatever does the work.
+    equal images would fall on both sides, or a class of several images would have none
+    held out; of such a class one stays for training. So the split depends on nothing
+    but the images and their classes. The same data gives the same bytes, whatever does
+    the work.
 
     Images that cannot be used are left out. The directory appears when it is whole; one
     that was made from the same data with the same parameters is used again without
-    reading the data. A call that was killed or interrupted leaves
-    `<directory>.partial`, and the next one for the same thing goes on with it.
+    reading the data. A call that was killed or failed leaves `<directory>.partial`,
+    and the next one for the same thing goes on with it.
 
     Memory does not grow with the number of images. While it works, the disk holds about
     half a kB for each image beside the records, and images that come in a stream or are
@@ -90,7 +93,7 @@ def example_gen(
     Raises:
         UserError: If the data cannot be read, too many images cannot be used, a class
             has no image to train on, the directory holds something else or is being
-            written, or the disk is full. Nothing is left behind then.
+            written, or the disk is full. What was done stays in `<directory>.partial`.
 
     Example:
 
@@ -141,10 +144,18 @@ def example_gen(
                     examples = dataclasses.replace(examples, made_from=made_from)
                     examples.save()
                     examples.directory.rename(directory)
+                    files.sync(directory.parent)
     except (OSError, sqlite3.Error) as error:
+        if type(error) is sqlite3.DatabaseError:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(
+                f"what was done in {partial} is damaged ({error}) and was removed; "
+                "run again"
+            ) from error
         raise UserError(
             f"the examples cannot be written to {directory} ({_reason(error)}); make "
-            "room there, or give another --examples_dir"
+            "room there and run again, which goes on with what is done, or give "
+            "another --examples_dir"
         ) from error
     examples = _load(directory, made_from)
     shutil.rmtree(partial, ignore_errors=True)  # Of a process killed at the very end.
@@ -235,7 +246,9 @@ def _ingest(
             skipped_count=skipped_count,
             skipped=skipped,
             duplicates=ledger.duplicates(),
-            leaked=ledger.leaked(_LEAKED_LISTED),
+            leaked=ledger.leaked(_PAIRS_LISTED),
+            conflicts=ledger.conflicts(),
+            conflicting=ledger.conflicting(_PAIRS_LISTED),
             passed_over=dict(source.passed_over()),
             mean_bytes=math.ceil(ledger.mean_bytes()),
             made_with=_made_with(),
@@ -252,7 +265,7 @@ def _check_skipped(
     raise UserError(
         f"{count} of {total} images ({count / total:.2%}) cannot be used: {first}"
         f"{', ...' if count > 3 else ''}; mend or remove them, or raise "
-        f"--max_bad_share={max_bad_share}"
+        f"--max_bad_share={max_bad_share}, which goes on without reading them again"
     )
 
 

@@ -1,14 +1,15 @@
 """Pusher: a trained model in, a SavedModel that TF Serving loads out."""
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from pipelines import files
-from pipelines.serving.local import versions
+from pipelines.serving.local import MADE_FROM, read_made_from, versions
 from pipelines.serving.signatures import Classifier, save
-from pipelines.training.model import TrainedModel
+from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
 
 _TOP_K = 5
@@ -18,8 +19,9 @@ def pusher(model: TrainedModel, directory: Path) -> Path:
     """Exports a trained model as the next version.
 
     A version appears whole, in one rename, so that a server that watches the folder
-    never loads half of one. A model that has not changed since the newest version is
-    not exported again.
+    never loads half of one. The newest version says in `assets.extra/made_from.json`,
+    which servers leave alone, what model it was made from; that model is not exported
+    again, whatever the files' times are.
 
     Args:
         model: The trained model.
@@ -37,7 +39,8 @@ def pusher(model: TrainedModel, directory: Path) -> Path:
     served = directory / model.network.name
     served.mkdir(parents=True, exist_ok=True)
     newest = max(versions(served), default=0)
-    if newest and not _is_older(served / str(newest), model.keras_path):
+    made_from = model_fingerprint(model.directory)
+    if newest and read_made_from(served / str(newest)).get("model") == made_from:
         return served / str(newest)
     target = served / str(newest + 1)
     temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=directory))
@@ -48,11 +51,23 @@ def pusher(model: TrainedModel, directory: Path) -> Path:
         network = takes_pixels(model.load_keras(), model.preprocessing)
         classifier = Classifier(network, model.preprocessing, labels_path, top_k)
         save(classifier, temporary / "model")
+        _note(temporary / "model", made_from)
         os.rename(temporary / "model", target)
     finally:
         shutil.rmtree(temporary)
     return target
 
 
-def _is_older(version: Path, model: Path) -> bool:
-    return (version / "saved_model.pb").stat().st_mtime < model.stat().st_mtime
+def _note(version: Path, made_from: dict[str, str]) -> None:
+    """Writes what a version was made from and what it consists of."""
+    written = sorted(path for path in version.rglob("*") if path.is_file())
+    for path in written:
+        files.sync(path)
+    checksums = {
+        path.relative_to(version).as_posix(): files.fingerprint(path)
+        for path in written
+    }
+    path = version / MADE_FROM
+    path.parent.mkdir(exist_ok=True)
+    values = {"model": made_from, "files": checksums}
+    files.write_text(path, json.dumps(values, indent=2) + "\n")

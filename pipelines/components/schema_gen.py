@@ -6,7 +6,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from pipelines.data.examples import Examples
 from pipelines.data.quality import protos
-from pipelines.data.quality.schema import infer_schema
+from pipelines.data.quality.schema import infer_schema, resolve
 from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS, Thresholds
 
 _COMMENT = "What the records should be like. Edit it; remove it to have it made anew."
@@ -29,10 +29,11 @@ def schema_gen(
         thresholds: The warnings of a new schema.
 
     Returns:
-        The schema.
+        The schema, see `resolve`.
 
     Raises:
-        UserError: If the schema that is there cannot be read; names the line.
+        UserError: If the schema that is there cannot be read, naming the line, or asks
+            for something that is not checked.
 
     Example:
 
@@ -42,4 +43,4 @@ def schema_gen(
         schema = infer_schema(statistics, examples.classes, thresholds)
         path.parent.mkdir(parents=True, exist_ok=True)
         protos.write_text(path, schema, _COMMENT)
-    return protos.read_text(path, schema_pb2.Schema)
+    return resolve(protos.read_text(path, schema_pb2.Schema))

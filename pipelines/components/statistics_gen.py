@@ -1,7 +1,6 @@
 """StatisticsGen: examples in, their statistics out."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from pipelines.data.examples import Examples
 from pipelines.data.quality import protos
 from pipelines.data.quality.samples import Samples, choose_samples
 from pipelines.data.quality.statistics import summarize, to_proto
+from pipelines.data.reading import Blocks
 
-_VERSION = 1  # Changes when statistics made earlier must be made again.
+_VERSION = 2  # Changes when statistics made earlier must be made again.
 _STATISTICS = "statistics.pb"
 _SAMPLES = "samples.json"
 
@@ -57,7 +57,11 @@ class Statistics:
 
 
 def statistics_gen(
-    examples: Examples, directory: Path, *, max_decoded: int = 50_000
+    examples: Examples,
+    directory: Path,
+    *,
+    max_decoded: int = 50_000,
+    max_bad_share: float = 0.0,
 ) -> Statistics:
     """Measures examples in one pass over their records.
 
@@ -69,12 +73,14 @@ def statistics_gen(
         directory: Where to write.
         max_decoded: Of each split, the greatest number of images whose pixels are
             looked at; the statistics say how many were. All else is of all records.
+        max_bad_share: Greatest share of a split's records that may be unreadable.
+            Statistics without them are made again each time.
 
     Returns:
         The statistics.
 
     Raises:
-        UserError: If the examples are damaged.
+        UserError: If more records are unreadable.
 
     Example:
 
@@ -83,13 +89,13 @@ def statistics_gen(
     made_from = {
         "version": _VERSION,
         "max_decoded": max_decoded,
-        "examples": _fingerprint(examples),
+        "examples": examples.fingerprint,
     }
     if _read_manifest(directory).get("made_from") == made_from:
         return Statistics.load(directory)
     summaries = {
-        split: summarize(examples.files(split), count, max_decoded)
-        for split, count in examples.counts.items()
+        split: summarize(Blocks.of(examples, split), max_decoded, max_bad_share)
+        for split in examples.counts
     }
     samples = choose_samples(summaries["train"])
     proto = statistics_pb2.DatasetFeatureStatisticsList(
@@ -98,20 +104,12 @@ def statistics_gen(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / _SAMPLES).unlink(missing_ok=True)
     protos.write_binary(directory / _STATISTICS, proto)
+    if any(summary.unreadable for summary in summaries.values()):
+        made_from = {}
     manifest = {"made_from": made_from, "samples": samples.to_json()}
     text = json.dumps(manifest, ensure_ascii=False, indent=2)
     files.write_text(directory / _SAMPLES, text + "\n")
     return Statistics(directory, proto, samples)
-
-
-def _fingerprint(examples: Examples) -> str:
-    """Returns a hash of what decides the records, wherever they lie."""
-    values = {
-        key: value
-        for key, value in dataclasses.asdict(examples).items()
-        if key != "directory"
-    }
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What the components hand on to each other: folders, and what is known about them."""
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,13 @@ import numpy as np
 
 from pipelines import files
 from pipelines.data import folders
-from pipelines.data.records import BLOCK_RECORDS, Shard, blocks_path
+from pipelines.data.records import (
+    BLOCK_RECORDS,
+    VERSION,
+    Shard,
+    blocks_path,
+    read_blocks,
+)
 from pipelines.errors import UserError
 
 
@@ -20,8 +27,7 @@ class Examples:
 
     Args:
         directory: Holds the shards, `<split>-00000-of-00008.tfrecord`, in the format of
-            `pipelines.data.records`, `<split>-blocks.npy` and the manifest
-            `examples.json`.
+            `pipelines.data.records`, `<split>.blocks` and the manifest `examples.json`.
         classes: The class names; a label is an index into them.
         counts: Number of images in the splits `"train"` and `"validation"`.
         shards: Name, number of records, size and SHA-256 of each shard.
@@ -31,6 +37,8 @@ class Examples:
             byte to another of their split; for `"across"`, how many validation images
             are training images, too.
         leaked: Names of equal training and validation images, the first 20 pairs.
+        conflicts: How many different images are in more than one class.
+        conflicting: Names of such equal images of two classes, the first 20 pairs.
         passed_over: How many files of the source by their names are no images, by
             suffix.
         mean_bytes: Mean size of an encoded image.
@@ -53,6 +61,8 @@ class Examples:
     skipped: tuple[tuple[str, str], ...] = ()
     duplicates: dict[str, int] = dataclasses.field(default_factory=dict)
     leaked: tuple[tuple[str, str], ...] = ()
+    conflicts: int = 0
+    conflicting: tuple[tuple[str, str], ...] = ()
     passed_over: dict[str, int] = dataclasses.field(default_factory=dict)
     mean_bytes: int = 0
     made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -65,10 +75,12 @@ class Examples:
 
     def files(self, split: str) -> list[str]:
         """Returns the paths of a split's shards, sorted."""
-        names = (shard.name for shard in self.shards)
-        return sorted(
-            str(self.directory / name) for name in names if name.startswith(f"{split}-")
-        )
+        return [str(self.directory / shard.name) for shard in self.shards_of(split)]
+
+    def shards_of(self, split: str) -> list[Shard]:
+        """Returns a split's shards, sorted by name."""
+        found = [one for one in self.shards if one.name.startswith(f"{split}-")]
+        return sorted(found, key=lambda shard: shard.name)
 
     def blocks(self, split: str) -> np.ndarray:
         """Returns where runs of consecutive records are, in the order of the records.
@@ -77,27 +89,26 @@ class Examples:
             split: `"train"` or `"validation"`.
 
         Returns:
-            int64 `(blocks, 3)`: index of the shard in `files(split)`, byte offset in
-            it, and number of records, at most 256 and about 4 MiB of them.
+            int64 `(blocks, 4)`: index of the shard in `files(split)`, byte offset in
+            it, number of records, at most 256 and about 4 MiB of them, and index of the
+            first one in the split. They stay on the disk.
 
         Raises:
-            UserError: If the list is missing or damaged.
+            UserError: If the table is missing or damaged.
         """
-        path = blocks_path(self.directory, split)
         try:
-            # Mapped, not read: the header may promise more than there is.
-            blocks: np.ndarray = np.array(np.load(path, mmap_mode="r"))
-            self._check_blocks(blocks, split)
-        except (OSError, EOFError, ValueError) as error:
+            blocks = read_blocks(self.directory, split)
+            for start in range(0, len(blocks), _ROWS_AT_ONCE):
+                self._check_blocks(blocks[start : start + _ROWS_AT_ONCE], split)
+            return blocks
+        except (OSError, ValueError) as error:
             raise UserError(
-                f"{path} is missing or damaged ({error}); make the examples again"
+                f"{blocks_path(self.directory, split)} is missing or damaged "
+                f"({error}); make the examples again"
             ) from error
-        return blocks
 
     def _check_blocks(self, blocks: np.ndarray, split: str) -> None:
-        if blocks.dtype != np.int64 or blocks.shape[1:] != (3,):
-            raise ValueError("not int64 of three columns")
-        shards, offsets, counts = blocks.T
+        shards, offsets, counts, _ = blocks.T
         is_shard = (shards >= 0) & (shards < len(self.files(split)))
         in_block = (counts > 0) & (counts <= BLOCK_RECORDS)
         if not (is_shard & in_block & (offsets >= 0)).all():
@@ -109,6 +120,13 @@ class Examples:
         del values["directory"]
         text = json.dumps(values, indent=2, ensure_ascii=False)
         files.write_text(self.directory / _MANIFEST, text + "\n")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the records, wherever they lie, hexadecimal."""
+        values = dataclasses.asdict(self)
+        del values["directory"]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     @classmethod
     def is_in(cls, directory: Path) -> bool:
@@ -133,21 +151,29 @@ class Examples:
         """Returns the examples in `directory`.
 
         Raises:
-            UserError: If there is no manifest, or none that can be read.
+            UserError: If there is no manifest, none that can be read, or an older one.
         """
         with folders.read_values(
             directory / _MANIFEST,
             missing=f"{directory} holds no examples (no {_MANIFEST})",
             mend=f"remove {directory} and run again",
         ) as values:
+            version = values.get("made_from", {}).get("format", VERSION)
+            if version != VERSION:
+                raise UserError(
+                    f"{directory} holds examples of format {version}, of which images "
+                    f"would follow each other in another order than in format "
+                    f"{VERSION}; make the examples again in another folder"
+                )
             values["classes"] = tuple(values["classes"])
             values["shards"] = tuple(
                 Shard(**shard) for shard in values.get("shards", ())
             )
-            for key in ("skipped", "leaked"):
+            for key in ("skipped", "leaked", "conflicting"):
                 pairs = values.get(key, ())
                 values[key] = tuple((first, second) for first, second in pairs)
             return cls(directory=directory, **values)
 
 
 _MANIFEST = "examples.json"
+_ROWS_AT_ONCE = 2**20

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import socket
+import urllib.parse
 from pathlib import Path
 
 import tensorflow as tf
@@ -18,14 +20,14 @@ from pipelines.data.reading import (
     Window,
     Worker,
     read_window,
-    shuffled_blocks,
-    window_starts,
+    window_of,
 )
 from pipelines.errors import UserError
 
 _CHUNK_BYTES = 2**21
 _CHUNK_IMAGES = 64
 _BATCHES_AHEAD = 4
+_SERVICE_SECONDS = 5
 _EPOCH_STRIDE = 2**40
 
 
@@ -114,8 +116,8 @@ def training_batches(
         mixes them.
 
     Raises:
-        UserError: If the images do not fill a batch, or the workers cannot share one
-            equally.
+        UserError: If the images do not fill a batch, the workers cannot share one
+            equally, or no service answers.
 
     Example:
 
@@ -170,12 +172,16 @@ def training_batches(
             mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
 
+    starts = order.start_of(epochs.start, first_step)
+
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        first = tf.where(epoch == epochs.start, tf.constant(first_step, tf.int64), 0)
-        return batched(order.windows(epoch, first)).take(steps - first)
+        is_first = tf.cast(epoch == epochs.start, tf.int64)
+        windows = order.windows(epoch, *(is_first * start for start in starts))
+        return batched(windows).take(steps - is_first * first_step)
 
     total = max(len(epochs) * steps - first_step, 0)
     if service:
+        _check_service(service)
         # A worker of the service drops what does not fill its last batch, so there must
         # be more.
         dataset = batched(order.endless_windows(epochs.start)).apply(
@@ -226,7 +232,7 @@ def evaluation_batches(
         preprocessing = dataclasses.replace(preprocessing, orientation="ignore")
 
     def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        window = read_window(blocks, tf.constant(blocks.table), number)
+        window = read_window(blocks, number)
         # No other image may be counted in the place of an unreadable one.
         own = window.wanted == window.delivered
         serialized = tf.where(own, tf.gather(window.serialized, window.place), "")
@@ -279,37 +285,55 @@ class _Order:
     borrowed: int
     worker: Worker
 
-    def windows(self, epoch: tf.Tensor, first_step: tf.Tensor) -> tf.data.Dataset:
-        """Gives the windows of an epoch from a step on."""
-        table = shuffled_blocks(self.blocks, self.seed, epoch)
-        begin = first_step * self.local_size * self.worker.count
-        starts = window_starts(self.blocks, table) * self.repeats
-        first = tf.searchsorted(starts, begin[None], side="right")[0] - 1
-        numbers = tf.data.Dataset.range(tf.cast(first, tf.int64), self.blocks.windows)
-        return numbers.map(
-            lambda number: self._views(epoch, table, number, begin),
-            num_parallel_calls=1,
-        ).prefetch(1)
+    def start_of(self, epoch: int, step: int) -> tuple[int, int, int]:
+        """Returns what `windows` takes to begin with a step of an epoch."""
+        begin = step * self.local_size * self.worker.count
+        if not step:
+            return 0, 0, begin
+        record = begin // self.repeats
+        return *window_of(self.blocks, record, self.seed, epoch), begin
+
+    def windows(
+        self, epoch: tf.Tensor, first: tf.Tensor, position: tf.Tensor, begin: tf.Tensor
+    ) -> tf.data.Dataset:
+        """Gives the windows of an epoch.
+
+        Args:
+            epoch: Its number.
+            first: Number of the first window.
+            position: Of that window's first record in the epoch.
+            begin: Position of the first view that is used.
+        """
+
+        def views(
+            position: tf.Tensor, number: tf.Tensor
+        ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+            window = read_window(self.blocks, number, self.seed, epoch)
+            end = position + tf.size(window.wanted, tf.int64)
+            return end, self._views(epoch, window, position, begin)
+
+        numbers = tf.data.Dataset.range(first, self.blocks.windows)
+        return numbers.scan(position, views).prefetch(1)
 
     def endless_windows(self, first_epoch: int) -> tf.data.Dataset:
         """Gives the windows of all epochs, by one range that can be divided."""
         windows = self.blocks.windows
+        zero = tf.constant(0, tf.int64)
 
         def views(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             epoch = number // windows
-            table = shuffled_blocks(self.blocks, self.seed, epoch)
-            begin = tf.constant(0, tf.int64)
-            return self._views(epoch, table, number % windows, begin)
+            window = read_window(self.blocks, number % windows, self.seed, epoch)
+            # In no fixed order, workers share each window by itself.
+            return self._views(epoch, window, zero, zero)
 
         numbers = tf.data.Dataset.range(first_epoch * windows, tf.int64.max)
         return numbers.map(views, num_parallel_calls=1)
 
     def _views(
-        self, epoch: tf.Tensor, table: tf.Tensor, number: tf.Tensor, begin: tf.Tensor
+        self, epoch: tf.Tensor, window: Window, position: tf.Tensor, begin: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        window: Window = read_window(self.blocks, table, number, self.seed, epoch)
         view = tf.range(tf.size(window.wanted, tf.int64) * self.repeats)
-        position = window.position * self.repeats + view
+        position = position * self.repeats + view
         used = position >= begin
         batch_size = self.local_size * self.worker.count
         first = self.worker.index * self.local_size - self.borrowed
@@ -335,6 +359,31 @@ def _borrowed(examples: Examples, repeats: int, local_size: int) -> int:
     needed = local_size + repeats
     chunks = math.ceil(needed / _most_in_a_chunk(examples))
     return math.ceil(needed / chunks) * chunks - local_size
+
+
+def _check_service(address: str) -> None:
+    """Refuses an address at which nobody answers, for which TensorFlow waits forever.
+
+    Raises:
+        UserError: If it is no address, or there is no connection within seconds.
+    """
+    what_to_do = "give the address of its dispatcher, such as grpc://10.0.0.2:5000"
+    try:
+        place = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+        host, port = place.hostname, place.port
+        if not host or not port:
+            raise ValueError
+    except ValueError:
+        raise UserError(
+            f"--data_service={address} names no host and port; {what_to_do}"
+        ) from None
+    try:
+        socket.create_connection((host, port), _SERVICE_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"no tf.data service answers at --data_service={address} ({error}); start "
+            f"it, or {what_to_do}"
+        ) from error
 
 
 def _chunk_size(examples: Examples, batch_size: int) -> int:

@@ -1,9 +1,9 @@
 """Finding one record by its number."""
 
+import bisect
 import contextlib
 import itertools
 
-import numpy as np
 import tensorflow as tf
 
 from pipelines.data import records
@@ -30,7 +30,7 @@ def find_record(blocks: Blocks, index: int) -> Sample:
     """
     if not 0 <= index < blocks.records:
         raise UserError(f"there is no record {index} among {blocks.records}")
-    row = np.searchsorted(blocks.table[:, 3], index, side="right") - 1
+    row = bisect.bisect_right(blocks.table[:, 3], index) - 1
     shard, offset, _, first = map(int, blocks.table[row])
     frames = records.frames(blocks.files[shard], offset)
     with contextlib.suppress(tf.errors.DataLossError):

@@ -15,6 +15,7 @@ import tensorflow as tf
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _GAMMA_ATTEMPTS = 12
+_FEISTEL_ROUNDS = 8  # Even, so that the halves are back in their places.
 
 
 def uniform(seeds: tf.Tensor, count: int, stream: int) -> tf.Tensor:
@@ -68,6 +69,48 @@ def integers(uniform_numbers: tf.Tensor, limits: tf.Tensor | int) -> tf.Tensor:
     # In float32 the product may round up to the limit.
     scaled = tf.cast(uniform_numbers, tf.float64) * tf.cast(limits, tf.float64)
     return tf.cast(tf.floor(scaled), tf.int32)
+
+
+def permuted(places: tf.Tensor, count: int, seed: tf.Tensor) -> tf.Tensor:
+    """Computes where a random permutation takes places; there is no table of it.
+
+    A generalised Feistel cipher with cycle walking (Black and Rogaway, "Ciphers with
+    arbitrary finite domains", CT-RSA 2002).
+
+    Args:
+        places: int64, each from 0 to `count - 1`.
+        count: How many places there are in all, at least 1.
+        seed: int64 `(2,)`; decides the permutation.
+
+    Returns:
+        int64 of the shape of `places`.
+
+    Example:
+
+    >>> permuted(tf.range(5, dtype=tf.int64), 5, tf.constant([7, 0], tf.int64)).numpy()
+    array([3, 0, 4, 1, 2])
+    """
+    first = math.isqrt(count - 1) + 1
+    second = -(-count // first)
+    seed = tf.bitcast(seed, tf.uint64)
+    key = _mix(_mix(seed[0] + _wrapped(_GOLDEN)) ^ seed[1])
+    keys = [_mix(key + _wrapped(_GOLDEN * n)) for n in range(_FEISTEL_ROUNDS)]
+
+    def encipher(numbers: tf.Tensor) -> tf.Tensor:
+        left, right = numbers % first, numbers // first
+        for n, key in enumerate(keys):
+            # The first half of the bits: as an integer they are not negative.
+            bits = _shift(_mix(tf.bitcast(right, tf.uint64) ^ key), 1)
+            modulus = second if n % 2 else first
+            change = tf.bitcast(bits, tf.int64) % modulus
+            left, right = right, (left + change) % modulus
+        return first * right + left
+
+    return tf.while_loop(
+        lambda numbers: tf.reduce_any(numbers >= count),
+        lambda numbers: (tf.where(numbers < count, numbers, encipher(numbers)),),
+        (encipher(places),),
+    )[0]
 
 
 def normal(seeds: tf.Tensor, count: int, stream: int) -> tf.Tensor:

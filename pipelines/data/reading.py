@@ -2,24 +2,29 @@
 
 Shuffling record by record would seek for every image, and shuffling with a buffer makes
 a record depend on all that were read before it. Here the order of an epoch is known
-before anything is read: the blocks of all shards are shuffled, a window of them is read
-at a time, and the records of a window are shuffled. Any place of any epoch is thus
-found without reading what comes before it.
+before anything is read: a permutation of the blocks of all shards is computed, place by
+place, a window of them is read at a time, and the records of a window are shuffled. Any
+place of any epoch is thus found without reading what comes before it.
 """
 
 import dataclasses
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.data.examples import Examples
+from pipelines.data.randomness import permuted
+from pipelines.data.records import BLOCK_ROW_BYTES, blocks_path, frames
 
 WINDOW_BYTES = 64 * 2**20
 """Bytes of records that are shuffled together; about three windows are in memory."""
 
 _READ_BUFFER_BYTES = 2**20
 _BLOCKS_READ_AT_ONCE = 8
+_ROWS_READ_AT_ONCE = 256
+_PLACES_AT_ONCE = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +64,12 @@ class Blocks:
 
     Args:
         files: The shards' paths.
-        table: int64 `(blocks, 4)`: shard, byte offset, number of records, index of the
-            first record in the split.
-        window: Number of blocks in a window.
         first_records: int64 `(files,)`: first record of each shard in the split.
+        table: int64 `(blocks, 4)`: shard, byte offset, number of records, index of the
+            first record in the split; on the disk, where graphs read it, too.
+        table_path: The table's file.
+        records: Number of records in all blocks.
+        window: Number of blocks in a window.
 
     Example:
 
@@ -71,35 +78,50 @@ class Blocks:
     """
 
     files: tuple[str, ...]
-    table: np.ndarray
-    window: int
     first_records: np.ndarray
+    table: np.ndarray
+    table_path: str
+    records: int
+    window: int
 
     @classmethod
     def of(cls, examples: Examples, split: str) -> "Blocks":
         """Returns the blocks of `split`."""
-        blocks = examples.blocks(split)
-        counts = blocks[:, 2]
-        table = np.column_stack([blocks, np.cumsum(counts) - counts])
-        _, firsts = np.unique(table[:, 0], return_index=True)
-        first_records = table[firsts, 3]
-        bytes_per_block = examples.mean_bytes * counts.mean()
+        table = examples.blocks(split)
+        records = int(table[-1, 2:].sum())
+        counts = [shard.records for shard in examples.shards_of(split)]
+        bytes_per_block = examples.mean_bytes * records / len(table)
         return cls(
             files=tuple(examples.files(split)),
+            first_records=np.cumsum([0, *counts[:-1]]),
             table=table,
+            table_path=str(blocks_path(examples.directory, split)),
+            records=records,
             window=max(1, math.floor(WINDOW_BYTES / max(bytes_per_block, 1))),
-            first_records=first_records,
         )
-
-    @property
-    def records(self) -> int:
-        """Number of records in all blocks."""
-        return int(self.table[:, 2].sum())
 
     @property
     def windows(self) -> int:
         """Number of windows in an epoch."""
         return math.ceil(len(self.table) / self.window)
+
+    def rows(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns rows of the table, in a graph that does not hold the table.
+
+        Args:
+            indices: int64 `(rows,)`, at least one.
+
+        Returns:
+            int64 `(rows, 4)`.
+        """
+
+        def row(index: tf.Tensor) -> tf.data.Dataset:
+            offset = index * BLOCK_ROW_BYTES
+            return _records_from(self.table_path, offset, BLOCK_ROW_BYTES).take(1)
+
+        rows = tf.data.Dataset.from_tensor_slices(indices).flat_map(row)
+        serialized = rows.batch(tf.size(indices, tf.int64)).get_single_element()
+        return tf.ensure_shape(tf.io.decode_raw(serialized, tf.int64), [None, 4])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +131,6 @@ class Window:
     A record that cannot be read is replaced by the next one of the window.
 
     Args:
-        position: Position of the first in the epoch, a scalar int64.
         wanted: Indices of the records in the split, int64 `(records,)`.
         delivered: Likewise, of those that replace the unreadable ones.
         serialized: The records in the order of the blocks, strings `(records,)`.
@@ -117,29 +138,47 @@ class Window:
             are many bytes, and copied once only, by who takes them from there.
     """
 
-    position: tf.Tensor
     wanted: tf.Tensor
     delivered: tf.Tensor
     serialized: tf.Tensor
     place: tf.Tensor
 
 
-def shuffled_blocks(blocks: Blocks, seed: int, epoch: tf.Tensor) -> tf.Tensor:
-    """Returns the table of blocks in the order of an epoch, by its number and seed."""
-    order = tf.random.experimental.stateless_shuffle(
-        tf.range(len(blocks.table)), seed=_seed(seed, epoch, 0)
-    )
-    return tf.gather(blocks.table, order)
+def window_of(blocks: Blocks, position: int, seed: int, epoch: int) -> tuple[int, int]:
+    """Finds the window that holds a record by its position in an epoch.
 
+    Only the numbers of records in the blocks before it are looked at.
 
-def window_starts(blocks: Blocks, table: tf.Tensor) -> tf.Tensor:
-    """Returns the position of each window's first record, int64 `(windows,)`."""
-    return tf.cumsum(table[:, 2], exclusive=True)[:: blocks.window]
+    Args:
+        blocks: The blocks.
+        position: Of the record, from 0; not beyond the last one.
+        seed: Decides the order together with `epoch`.
+        epoch: Number of the epoch.
+
+    Returns:
+        Number of the window, and position of its first record.
+    """
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)] * 2, autograph=False)
+    def order(begin: tf.Tensor, end: tf.Tensor) -> tf.Tensor:
+        return _block_order(blocks, tf.range(begin, end), seed, epoch)
+
+    first = start = 0
+    at_once = max(1, _PLACES_AT_ONCE // blocks.window)
+    while True:
+        begin = first * blocks.window
+        end = min(begin + at_once * blocks.window, len(blocks.table))
+        counts = blocks.table[order(begin, end).numpy(), 2]
+        sizes = np.add.reduceat(counts, np.arange(0, end - begin, blocks.window))
+        starts = start + np.cumsum(sizes) - sizes
+        if position < starts[-1] + sizes[-1] or end == len(blocks.table):
+            here = int(np.searchsorted(starts, position, side="right")) - 1
+            return first + here, int(starts[here])
+        first, start = first + len(sizes), int(starts[-1] + sizes[-1])
 
 
 def read_window(
     blocks: Blocks,
-    table: tf.Tensor,
     window: tf.Tensor,
     seed: int | None = None,
     epoch: tf.Tensor | int = 0,
@@ -148,13 +187,15 @@ def read_window(
 
     Args:
         blocks: The blocks.
-        table: Their table in the order of the epoch.
         window: Number of the window in the epoch, a scalar int64.
         seed: Decides the order together with `epoch`; None keeps that of the records.
         epoch: Number of the epoch, a scalar int64.
     """
     first = window * blocks.window
-    rows = table[first : first + blocks.window]
+    places = tf.range(first, tf.minimum(first + blocks.window, len(blocks.table)))
+    if seed is not None:
+        places = _block_order(blocks, places, seed, epoch)
+    rows = blocks.rows(places)
     count = tf.reduce_sum(rows[:, 2])
     strings = (
         tf.data.Dataset.from_tensor_slices(rows)
@@ -175,7 +216,6 @@ def read_window(
         order = tf.random.experimental.stateless_shuffle(order, seed=seed_pair)
     place = tf.gather(order, next_good(tf.gather(strings != "", order)))
     return Window(
-        position=tf.reduce_sum(table[:first, 2]),
         wanted=tf.gather(indices, order),
         delivered=tf.gather(indices, place),
         serialized=strings,
@@ -204,6 +244,48 @@ def next_good(good: tf.Tensor) -> tf.Tensor:
     return tf.gather(found, tf.searchsorted(found, rows) % tf.size(found))
 
 
+def read_in_order(blocks: Blocks) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Gives each block's row of the table and its records, in the order of the records.
+
+    Args:
+        blocks: The blocks.
+
+    Returns:
+        Rows, int64 `(4,)`, and records, bytes `(records,)`, all of them empty where one
+        cannot be read.
+    """
+    # What has a length that leads out of it must not be read at all: see `frames`.
+    files = tuple(file if _lengths_are_right(file) else "" for file in blocks.files)
+
+    def read(indices: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.from_tensor_slices(blocks.rows(indices)).interleave(
+            lambda row: tf.data.Dataset.zip(
+                tf.data.Dataset.from_tensors(row), _read_block(files, row)
+            ),
+            cycle_length=_BLOCKS_READ_AT_ONCE,
+            num_parallel_calls=_BLOCKS_READ_AT_ONCE,
+            deterministic=True,
+        )
+
+    numbers = tf.data.Dataset.range(len(blocks.table)).batch(_ROWS_READ_AT_ONCE)
+    yield from numbers.flat_map(read).as_numpy_iterator()
+
+
+def _lengths_are_right(file: str) -> bool:
+    try:
+        for _ in frames(file):
+            pass
+    except (OSError, tf.errors.DataLossError):
+        return False
+    return True
+
+
+def _block_order(
+    blocks: Blocks, places: tf.Tensor, seed: int, epoch: tf.Tensor | int
+) -> tf.Tensor:
+    return permuted(places, len(blocks.table), _seed(seed, epoch, 0))
+
+
 def _seed(seed: int, epoch: tf.Tensor | int, window: tf.Tensor | int) -> tf.Tensor:
     second = tf.cast(epoch, tf.int64) * 2**32 + tf.cast(window, tf.int64)
     return tf.stack([tf.constant(seed, tf.int64), second])
@@ -213,15 +295,8 @@ def _read_block(files: tuple[str, ...], row: tf.Tensor) -> tf.data.Dataset:
     """Gives a block's records as one vector; empty strings if any cannot be read."""
 
     def read(row: tf.Tensor) -> tf.Tensor:
-        # The public TFRecordDataset begins at the beginning of a file only.
-        variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=tf.gather(tf.constant(files), row[:1]),
-            compression_type="",
-            buffer_size=tf.constant(_READ_BUFFER_BYTES, tf.int64),
-            byte_offsets=row[1:2],
-        )
-        spec = tf.TensorSpec([], tf.string)
-        records = tf.data.experimental.from_variant(variant, spec)
+        file = tf.gather(tf.constant(files), row[0])
+        records = _records_from(file, row[1], _READ_BUFFER_BYTES)
         whole = records.take(row[2]).batch(row[2], drop_remainder=True)
         return whole.get_single_element()
 
@@ -230,3 +305,16 @@ def _read_block(files: tuple[str, ...], row: tf.Tensor) -> tf.data.Dataset:
     block = tf.data.Dataset.from_tensors(row).map(read).ignore_errors()
     missing = tf.data.Dataset.from_tensors(tf.fill(row[2:3], ""))
     return block.concatenate(missing).take(1)
+
+
+def _records_from(
+    file: tf.Tensor | str, offset: tf.Tensor, buffer_bytes: int
+) -> tf.data.Dataset:
+    # The public TFRecordDataset begins at the beginning of a file only.
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=tf.reshape(tf.convert_to_tensor(file), [1]),
+        compression_type="",
+        buffer_size=tf.constant(buffer_bytes, tf.int64),
+        byte_offsets=tf.reshape(offset, [1]),
+    )
+    return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))

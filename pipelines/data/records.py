@@ -5,7 +5,6 @@
 
 import dataclasses
 import errno
-import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -14,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-VERSION = 2
+from pipelines import files
+
+VERSION = 3
 """Changes when records made earlier must be made again."""
 
 BLOCK_RECORDS = 256
@@ -161,9 +162,57 @@ class Shard:
     sha256: str
 
 
+BLOCK_ROW_BYTES = 48
+"""Size of a row in the table of blocks, so that any row is found by its number."""
+
+_BLOCK_ROW = np.dtype(
+    [("length", "<u8"), ("check", "<u4"), ("row", "<i8", (4,)), ("crc", "<u4")]
+)
+
+
 def blocks_path(directory: Path, split: str) -> Path:
-    """Returns where the blocks of a split's shards are listed."""
-    return directory / f"{split}-blocks.npy"
+    """Returns where the table of the blocks of a split's shards lies."""
+    return directory / f"{split}.blocks"
+
+
+def write_blocks(directory: Path, split: str, shards: Iterable[np.ndarray]) -> None:
+    """Writes the table of blocks, a TFRecord file of rows of the same size.
+
+    Args:
+        directory: Where to.
+        split: `"train"` or `"validation"`.
+        shards: For each shard in order, its blocks as `write_shard` returns them.
+    """
+    first = 0
+    with (
+        files.replacing(blocks_path(directory, split)) as temporary,
+        tf.io.TFRecordWriter(str(temporary)) as writer,
+    ):
+        for shard, blocks in enumerate(shards):
+            for offset, count in blocks[blocks[:, 1] > 0].tolist():
+                row = np.array([shard, offset, count, first], "<i8")
+                writer.write(row.tobytes())
+                first += count
+
+
+def read_blocks(directory: Path, split: str) -> np.ndarray:
+    """Returns the table of blocks, of which only what is looked at is read.
+
+    Args:
+        directory: Where it lies.
+        split: `"train"` or `"validation"`.
+
+    Returns:
+        int64 `(blocks, 4)`: index of the shard, byte offset in it, number of records,
+        and index of the first record in the split.
+
+    Raises:
+        OSError: If there is no table, or `ValueError` if it is no such file.
+    """
+    frames = np.memmap(blocks_path(directory, split), _BLOCK_ROW, "r")
+    if len(frames) and not (frames["length"][[0, -1]] == 32).all():
+        raise ValueError("it holds no rows of 32 bytes")
+    return frames["row"]
 
 
 def write_shard(
@@ -199,8 +248,8 @@ def write_shard(
                     blocks.append([end, 0])
                 blocks[-1][1] += 1
                 end += size
-        with temporary.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        files.sync(temporary)
+        sha256 = files.fingerprint(temporary)
         os.replace(temporary, path)
     except tf.errors.ResourceExhaustedError as error:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,14 @@ class Evaluation:
             in the split.
         split: `"train"` or `"validation"`.
         test_flip: Whether mirror images had a say, see `evaluate`.
+        made_from: Fingerprints of the model and of the examples, and whatever else
+            decides the metrics, as JSON has it.
     """
 
     metrics: Metrics
     split: str
     test_flip: bool
+    made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Writes the numbers to `path` and, before them, the matrix to an `.npz`.
@@ -38,6 +42,7 @@ class Evaluation:
             if field.name not in ("hardest", "confusion")
         }
         values["split"], values["test_flip"] = self.split, self.test_flip
+        values["made_from"] = self.made_from
         values["hardest"] = list(map(dataclasses.asdict, self.metrics.hardest))
         values["confusion"] = None
         if self.metrics.confusion is not None:
@@ -48,33 +53,36 @@ class Evaluation:
         files.write_text(path, json.dumps(values, indent=2) + "\n")
 
     @classmethod
-    def load(cls, path: Path, model: Path) -> "Evaluation | None":
-        """Returns the evaluation of a model.
+    def load(cls, path: Path, made_from: dict[str, Any]) -> "Evaluation | None":
+        """Returns an evaluation that was made from the same.
 
         Args:
             path: The JSON file.
-            model: The model's file.
+            made_from: What it must have been made from, such as `{"model":
+                model_fingerprint(directory)}`; the evaluation may know of more.
 
         Returns:
-            The evaluation; None if there is none, if the model is newer, or if the
-            files are of an older version or damaged.
+            The evaluation; None if there is none, if it was made from something else,
+            or if the files are of an older version or damaged.
 
         Example:
 
-        >>> Evaluation.load(run.evaluation_path, run.model_dir / "model.keras").split
+        >>> made_from = {"model": model_fingerprint(run.model_dir)}
+        >>> Evaluation.load(run.evaluation_path, made_from).split
         'validation'
         """
         try:
-            if path.stat().st_mtime < model.stat().st_mtime:
-                return None
             values = json.loads(path.read_text(encoding="utf-8"))
+            known = values.pop("made_from")
+            if {**known, **made_from} != known:
+                return None
             split, test_flip = values.pop("split"), values.pop("test_flip")
             values["class_errors"] = tuple(values["class_errors"])
             values["hardest"] = tuple(Mistake(**one) for one in values["hardest"])
             if values["confusion"] is not None:
                 with np.load(path.with_name(values["confusion"])) as matrices:
                     values["confusion"] = matrices["confusion"]
-            return cls(Metrics(**values), split, test_flip)
+            return cls(Metrics(**values), split, test_flip, known)
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
             return None
         except zipfile.BadZipFile:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipelines.data.examples import Examples
@@ -85,8 +86,11 @@ def sample_images(examples: Examples, samples: Samples) -> str:
     for name, places in samples.places.items():
         images = []
         for place in places:
-            features = read_features(shards, place)
-            small = thumbnail(features[IMAGE].bytes_list.value[0])
+            try:
+                features = read_features(shards, place)
+            except (OSError, DecodeError):
+                continue
+            small = thumbnail(b"".join(features[IMAGE].bytes_list.value[:1]))
             file_name = features["image/filename"].bytes_list.value[:1]
             alt = b"".join(file_name).decode("utf-8", "backslashreplace") or name
             if small:

@@ -13,7 +13,7 @@ from pipelines.runs.folder import Run
 from pipelines.runs.record import read_starts
 from pipelines.runs.request import RunConfig
 from pipelines.training.history import Columns, read_columns, read_rows
-from pipelines.training.model import TrainedModel
+from pipelines.training.model import TrainedModel, model_fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RunFacts:
             steps=read_columns(model / "steps.csv"),
             events=list(read_rows(model / "events.csv")),
             is_trained=TrainedModel.is_in(model),
-            evaluation=Evaluation.load(run.evaluation_path, model / "model.keras"),
+            evaluation=_evaluation(run),
             examples=examples,
             starts=read_starts(run.directory),
         )
@@ -84,3 +84,12 @@ class RunFacts:
         """Returns the name of a class."""
         classes = self.examples.classes if self.examples else ()
         return classes[label] if label < len(classes) else f"class {label}"
+
+
+def _evaluation(run: Run) -> Evaluation | None:
+    """Returns the evaluation of the model that is there."""
+    try:
+        made_from = {"model": model_fingerprint(run.model_dir)}
+    except OSError:
+        return None
+    return Evaluation.load(run.evaluation_path, made_from)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import zipfile
 import zlib
@@ -101,9 +100,6 @@ class Checkpoints:
         members: dict[str, Any] = {_NOTES: text, **arrays}
         with files.replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        _sync_folder(self.directory)
         for old in {*self.paths(), *self.directory.glob(".partial-*")} - self._kept():
             old.unlink()
         return path
@@ -217,16 +213,6 @@ def _is_whole(path: Path) -> bool:
             return members.testzip() is None
     except _DAMAGE:
         return False
-
-
-def _sync_folder(directory: Path) -> None:
-    """Puts the names in a folder on the disk, where the system has that."""
-    if os.name == "posix":
-        handle = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _check_shapes(

@@ -19,10 +19,11 @@ class TrainedModel:
 
     Args:
         directory: Holds `model.keras`, which gives probabilities for normalised images,
-            and `model.json`, the other values here.
+            and `model.json`, the other values here and the SHA-256 of the network.
         network: The network, with the number of classes it was trained for.
         preprocessing: How an image becomes its input.
         classes: The class names in the order of its output.
+        sha256: Of `model.keras` as it was saved, hexadecimal; empty for an older model.
 
     Example:
 
@@ -34,6 +35,7 @@ class TrainedModel:
     network: keras_resnet.ResNetSpec
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    sha256: str = dataclasses.field(default="", compare=False)
 
     @property
     def keras_path(self) -> Path:
@@ -57,6 +59,7 @@ class TrainedModel:
             model.save(temporary)
         values = dataclasses.asdict(self)
         del values["directory"]
+        values["sha256"] = files.fingerprint(self.keras_path)
         text = json.dumps(values, indent=2, ensure_ascii=False)
         files.write_text(self.directory / _MODEL_VALUES, text + "\n")
 
@@ -82,6 +85,7 @@ class TrainedModel:
                 network=keras_resnet.ResNetSpec(**values["network"]),
                 preprocessing=_preprocessing(values["preprocessing"]),
                 classes=tuple(values["classes"]),
+                sha256=values.get("sha256", ""),
             )
 
 
@@ -90,6 +94,24 @@ def _preprocessing(values: dict[str, Any]) -> Preprocessing:
         values = {**values, "crop": values["size"], "scale": 1.0}
         del values["size"]
     return Preprocessing(**values)
+
+
+def model_fingerprint(directory: Path) -> dict[str, str]:
+    """Returns the SHA-256 of a trained model's two files, by their names.
+
+    Args:
+        directory: See `TrainedModel`.
+
+    Raises:
+        OSError: If one cannot be read.
+
+    Example:
+
+    >>> list(model_fingerprint(Path("runs/demo/model")))
+    ['model.keras', 'model.json']
+    """
+    names = ("model.keras", _MODEL_VALUES)
+    return {name: files.fingerprint(directory / name) for name in names}
 
 
 _MODEL_VALUES = "model.json"

@@ -438,7 +438,7 @@ values = st.lists(st.integers(0, 30), min_size=1, max_size=40)
 def histogram_of(numbers, make):
     accumulator = Numbers()
     for number in numbers:
-        accumulator.add(number)
+        accumulator.add([number])
     return make(accumulator.counts, accumulator.minimum, accumulator.maximum)
 
 

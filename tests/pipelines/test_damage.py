@@ -152,9 +152,9 @@ def test_too_many_damaged_records_stop_an_evaluation(examples):
 
 @pytest.mark.parametrize("content", [None, b"", b"not an array"])
 def test_a_lost_list_of_blocks_is_told(examples, content):
-    path = examples.directory / "train-blocks.npy"
+    path = examples.directory / "train.blocks"
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match="train-blocks.npy is missing or damaged"):
+    with pytest.raises(UserError, match="train.blocks is missing or damaged"):
         read(examples)

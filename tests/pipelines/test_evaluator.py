@@ -31,13 +31,13 @@ def _write(directory, splits):
     directory.mkdir()
     shards = []
     for split, serialized in splits.items():
-        rows = []
+        tables = []
         for index, part in enumerate((serialized[::2], serialized[1::2])):
             path = directory / f"{split}-{index:05}-of-00002.tfrecord"
             shard, blocks = records.write_shard(path, part, directory)
             shards.append(shard)
-            rows += [[index, *block] for block in blocks.tolist()]
-        np.save(records.blocks_path(directory, split), np.array(rows, np.int64))
+            tables.append(blocks)
+        records.write_blocks(directory, split, tables)
     counts = {split: len(serialized) for split, serialized in splits.items()}
     return Examples(directory, CLASSES, counts, tuple(shards), mean_bytes=300)
 
@@ -111,7 +111,26 @@ def test_is_made_once_for_each_model_split_and_way(
     assert measure(split="train").images == 9
     os.utime(path, (1, 1))
     assert measure(split="train").images == 9
-    assert path.stat().st_mtime > 1
+    assert path.stat().st_mtime == 1
+
+
+def test_other_examples_or_another_model_at_the_same_path_are_evaluated(
+    examples, model, evaluated, tmp_path
+):
+    directory, first = evaluated
+    path = shutil.copytree(directory, tmp_path / "copy") / "evaluation.json"
+    os.utime(path, (2**31, 2**31))
+    counts = {**examples.counts, "train": 8}
+    others = dataclasses.replace(examples, counts=counts)
+    evaluator(others, model, path, max_bad_share=0.1)
+    assert path.stat().st_mtime < 2**31
+    shutil.copytree(model.directory, tmp_path / "model")
+    other = dataclasses.replace(model, directory=tmp_path / "model")
+    network = other.load_keras()
+    network.set_weights([weight + 0.1 for weight in network.get_weights()])
+    network.save(other.keras_path)
+    os.utime(other.keras_path, (1, 1))
+    assert evaluator(examples, other, path, max_bad_share=0.1).loss != first.loss
 
 
 @pytest.mark.parametrize("change", ["older", "cut", "list", "matrix"])

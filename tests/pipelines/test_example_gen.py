@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import tarfile
 
 import numpy as np
@@ -18,6 +19,9 @@ from pipelines.components.example_gen import example_gen
 from pipelines.data import records
 from pipelines.data.examples import Examples
 from pipelines.data.ingest.ledger import shuffle_key
+from pipelines.data.quality.anomalies import ERROR
+from pipelines.data.quality.copies import find_copies
+from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS
 from pipelines.errors import UserError
 
 IN_ONE_PROCESS = "--direct_running_mode=in_memory"
@@ -156,10 +160,11 @@ def test_blocks_cover_the_records_in_order(folder, tmp_path, monkeypatch, limits
         files = examples.files(split)
         blocks = examples.blocks(split)
         assert blocks.dtype == np.int64
-        assert blocks.shape[1:] == (3,)
+        assert blocks.shape[1:] == (4,)
         assert len(blocks) < count or limits[1] == 1
         found = []
-        for shard, offset, records_in_block in blocks:
+        for shard, offset, records_in_block, first in blocks:
+            assert first == len(found)
             block = list(read_block(files[shard], offset, records_in_block))
             size = sum(len(record) + 16 for record in block)
             assert len(block) == 1 or (len(block) <= limits[0] and size <= limits[1])
@@ -268,7 +273,8 @@ def test_work_is_refused_in_beam_as_in_threads(folder, tmp_path):
         with pytest.raises(UserError) as caught:
             ingest(folder, tmp_path / "out", beam_args=beam_args)
         sentences.append(str(caught.value))
-        assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+        assert not (tmp_path / "out").exists()
+        shutil.rmtree(tmp_path / "out.partial")
     assert sentences[0] == sentences[1]
 
 
@@ -281,17 +287,18 @@ def test_work_is_refused_in_beam_as_in_threads(folder, tmp_path):
     share=st.floats(0.01, 0.5),
     seed=st.integers(0, 99),
 )
-def test_split_is_exact_and_depends_on_the_bytes_only(
+def test_split_is_exact_and_depends_on_bytes_and_classes_only(
     tmp_path_factory, numbers, share, seed
 ):
     root = tmp_path_factory.mktemp("split")
+    few = sorted(numbers)[:2]
     shuffler = random.Random(seed)
     splits = []
     for name in ("first", "second"):
-        # Every image gets another name and another class, and is found at another time.
+        # Every image gets another name, and is found at another time.
         order = shuffler.sample(sorted(numbers), len(numbers))
         for position, number in enumerate(order):
-            path = root / name / f"class {position % 2}" / f"{position}.png"
+            path = root / name / f"class {number in few}" / f"{position}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image_file(number))
         examples = ingest(root / name, root / f"{name}-out", validation_share=share)
@@ -300,10 +307,17 @@ def test_split_is_exact_and_depends_on_the_bytes_only(
     train, validation = splits[0]
     assert not set(train) & set(validation)
     assert {*train, *validation} == {image_file(number) for number in numbers}
-    expected = max(1, int(share * len(numbers) + 0.5))
-    assert len(validation) == expected
-    hashes = [hashlib.sha256(image).digest() for image in (*validation, *train)]
-    assert max(hashes[:expected]) < min(hashes[expected:])
+    by_hash = sorted(
+        (hashlib.sha256(image_file(number)).digest(), number) for number in numbers
+    )
+    expected = {
+        number for _, number in by_hash[: max(1, int(share * len(numbers) + 0.5))]
+    }
+    for is_few in (True, False):
+        of_class = [number for _, number in by_hash if (number in few) == is_few]
+        expected |= {of_class[0]}
+        expected -= {of_class[-1]}
+    assert set(validation) == {image_file(number) for number in expected}
 
 
 def test_equal_images_fall_on_the_same_side(tmp_path):
@@ -334,9 +348,35 @@ def test_splits_that_the_data_has_are_kept(tmp_path):
 
 
 def test_at_least_one_image_is_held_out(tmp_path):
-    make_folder(tmp_path / "photos", 4, ("a", "b"))
+    make_folder(tmp_path / "photos", 4, ("a", "b", "c", "d"))
     examples = ingest(tmp_path / "photos", tmp_path / "out", validation_share=0.001)
     assert examples.counts == {"train": 3, "validation": 1}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.9])
+def test_a_small_class_has_an_image_on_each_side(tmp_path, share):
+    for number in range(60):
+        name = "few" if number % 30 == 0 else f"many {number % 2}"
+        path = tmp_path / "photos" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image_file(number))
+    examples = ingest(tmp_path / "photos", tmp_path / "out", validation_share=share)
+    for split in examples.counts:
+        names = {value(one, "image/class/text") for one in read(examples, split)}
+        assert names == {b"few", b"many 0", b"many 1"}
+
+
+def test_equal_images_of_two_classes_are_a_label_conflict(folder, tmp_path):
+    (folder / "bee" / "again.png").write_bytes((folder / "ant/0.png").read_bytes())
+    (folder / "ant" / "copy.png").write_bytes((folder / "ant/3.png").read_bytes())
+    examples = ingest(folder, tmp_path / "out")
+    assert examples.conflicts == 1
+    assert examples.conflicting == (("ant/0.png", "bee/again.png"),)
+    assert Examples.load(tmp_path / "out") == examples
+    conflict, *_ = find_copies(examples, DEFAULT_THRESHOLDS)
+    assert conflict.title == "Label conflicts"
+    assert conflict.severity == ERROR
+    assert "ant/0.png = bee/again.png" in conflict.sentence
 
 
 def test_duplicates_within_the_splits_and_across_them(tmp_path):

@@ -1,8 +1,10 @@
 """Executors give the same results in the same order, whoever does the work."""
 
+import contextlib
 import functools
 import operator
 import os
+import pickle
 import sys
 import threading
 import time
@@ -93,6 +95,38 @@ def test_beam_does_no_task_again_that_is_done(tmp_path):
         assert len(list(done.iterdir())) == count
         for path in done.iterdir():
             path.rename(path.with_name(path.name.partition("-")[0]))
+
+
+class Planted:
+    """What a pickle of runs when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("kind", ["task", "result"])
+def test_nothing_in_the_folder_is_executed(tmp_path, kind):
+    pytest.importorskip("apache_beam")
+    beam = Beam(IN_ONE_PROCESS, tmp_path / "tasks")
+    list(beam.map(operator.neg, [1]))
+    (planted,) = (tmp_path / "tasks").glob(f"*.{kind}")
+    planted.write_bytes(pickle.dumps(Planted(tmp_path / "executed")))
+    with contextlib.suppress(UserError):
+        list(beam.map(operator.neg, [1]))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_failure_is_tried_again(tmp_path):
+    pytest.importorskip("apache_beam")
+    beam = Beam(IN_ONE_PROCESS, tmp_path / "tasks")
+    missing = [str(tmp_path / "there")]
+    with pytest.raises(FileNotFoundError, match="there"):
+        list(beam.map(os.path.getsize, missing))
+    (tmp_path / "there").write_text("now")
+    assert list(beam.map(os.path.getsize, missing)) == [3]
 
 
 def test_beam_works_in_processes(tmp_path):

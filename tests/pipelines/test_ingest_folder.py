@@ -35,11 +35,12 @@ def made(examples):
 
 
 def refusal(directory, data, **parameters):
-    """Returns the sentence, having checked that nothing is left behind."""
+    """Returns the sentence, having checked that nothing looks whole."""
     with pytest.raises(UserError) as caught:
         ingest(data, directory, **parameters)
     assert not directory.exists()
-    assert not list(directory.parent.glob(f"{directory.name}*"))
+    left = {path.name for path in directory.parent.glob(f"{directory.name}*")}
+    assert left <= {f"{directory.name}.partial"}
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -236,13 +237,28 @@ def test_what_cannot_be_gone_on_with_is_replaced(
     assert not partial.exists()
 
 
+def test_too_many_bad_images_cost_no_work(folder, tmp_path, monkeypatch, small_steps):
+    for number in range(4):
+        (folder / "ant" / f"bad {number}.png").write_bytes(b"")
+    expected = contents(
+        ingest(folder, tmp_path / "first", max_bad_share=0.1, **small_steps).directory
+    )
+    assert "without reading them again" in refusal(
+        tmp_path / "out", folder, **small_steps
+    )
+    looked = counted(monkeypatch, survey, "look_at")
+    ingest(folder, tmp_path / "out", max_bad_share=0.1, **small_steps)
+    assert contents(tmp_path / "out") == expected
+    assert not looked
+
+
 def test_damaged_ledger_is_told(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         counted(patch, records, "write_shard", interrupted_after=0)
         with pytest.raises(KeyboardInterrupt):
             ingest(folder, tmp_path / "out")
     (tmp_path / "out.partial" / "ledger.sqlite").write_bytes(b"x" * 5000)
-    with pytest.raises(UserError, match="not a database"):
+    with pytest.raises(UserError, match="not a database.*run again"):
         ingest(folder, tmp_path / "out")
     assert ingest(folder, tmp_path / "out").counts["train"] == 54
 

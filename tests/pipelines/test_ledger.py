@@ -1,17 +1,23 @@
 """The ledger: its queries beside plain Python over the same entries."""
 
 import hashlib
+import pickle
 import sqlite3
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.data.ingest.ledger import Entry, Ledger, shuffle_key
+from pipelines.data.ingest.entry import Entry, ShardTask
+from pipelines.data.ingest.ledger import Ledger, shuffle_key
+from pipelines.data.ingest.values import from_json, to_json
 from pipelines.data.records import Shard
-from pipelines.data.sources.content import FileContent
+from pipelines.data.sources import SourceImage
+from pipelines.data.sources.content import FileContent, InMemory, ZipContent
+from pipelines.errors import UserError
 
 
 def make_entry(number, *, content=0, split=None, problem=None, class_name="ant"):
@@ -70,7 +76,11 @@ def test_order_split_and_duplicates(tmp_path_factory, entries, share, seed):
     else:
         wanted = max(1, int(share * len(usable) + 0.5))
         greatest = sorted(entry.sha256 for entry in usable)[wanted - 1]
-        held_out = [entry for entry in usable if entry.sha256 <= greatest]
+        hashes = {entry.sha256 for entry in usable}
+        held = {one for one in hashes if one <= greatest}
+        if len(hashes) > 1:
+            held = (held | {min(hashes)}) - {max(hashes)}
+        held_out = [entry for entry in usable if entry.sha256 in held]
     train = [entry for entry in usable if entry not in held_out]
 
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
@@ -208,3 +218,39 @@ def test_can_be_read_beside_the_writer(ledger, tmp_path):
         assert len(reader.shards()) == 1
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             reader.add([make_entry(1)], staged=0)
+
+
+def test_nothing_in_the_database_is_executed(ledger, tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "executed"), "w"))
+
+    ledger.add([make_entry(1), make_entry(2, content=1)], staged=0)
+    ledger.order(["ant"], 0.5, 0)
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as database:
+        planted = pickle.dumps(Planted())
+        database.execute("UPDATE images SET content = ?", (planted,))
+    with pytest.raises(UserError, match="ledger.sqlite is damaged"):
+        ledger.records(0, 2)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        make_entry(1),
+        [(None, b"\xff", "\udcff\n", 2**60, 0.1)],
+        make_entry(2)._replace(content=InMemory(b"\0bytes")),
+        SourceImage("a", ZipContent("x.zip", "a"), "cat", None),
+        ShardTask(Path("a"), 0, 2, Path("b"), Path("c")),
+        Shard("train", 1, 2, "ab"),
+    ],
+)
+def test_values_come_back_from_text(value):
+    again = from_json(to_json(value), "here")
+    assert (again, type(again)) == (value, type(value))
+
+
+def test_arrays_come_back_from_text():
+    blocks = np.array([[0, 3], [2**40, 1]])
+    np.testing.assert_array_equal(from_json(to_json(blocks), "here"), blocks)

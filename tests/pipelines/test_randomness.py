@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipelines.data.randomness import beta, integers, normal, uniform
+from pipelines.data.randomness import beta, integers, normal, permuted, uniform
 
 COUNT = 20_000
 # Fixed seeds: these tests cannot fail by chance, only by a change.
@@ -104,3 +104,31 @@ def test_beta(alpha):
     assert abs(len(small) / COUNT - 0.5) < 4 * 0.5 / np.sqrt(COUNT)
     half = stats.beta(alpha, alpha).cdf
     assert stats.kstest(small, lambda x: 2 * half(x)).pvalue > SIGNIFICANCE
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 3000), first=int64s, second=int64s)
+def test_a_permutation_takes_every_place_once(count, first, second):
+    seed = tf.constant([first, second], tf.int64)
+    places = permuted(tf.range(count, dtype=tf.int64), count, seed).numpy()
+    np.testing.assert_array_equal(np.sort(places), np.arange(count))
+    some = permuted(tf.constant([count - 1, 0], tf.int64), count, seed).numpy()
+    np.testing.assert_array_equal(some, places[[-1, 0]])
+
+
+@pytest.mark.parametrize("count", [4, 9])
+def test_all_permutations_are_as_likely(count):
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+    def of_seed(second):
+        seed = tf.stack([tf.constant(7, tf.int64), second])
+        return permuted(tf.range(count, dtype=tf.int64), count, seed)
+
+    drawn = np.stack([of_seed(second).numpy() for second in range(2400)])
+    pairs = drawn[:, 0] * count + drawn[:, -1]
+    ways = np.bincount(pairs, minlength=count**2).reshape(count, count)
+    seen = ways[~np.eye(count, dtype=bool)]
+    assert stats.chisquare(seen).pvalue > SIGNIFICANCE
+    if count == 4:
+        _, seen = np.unique(drawn, axis=0, return_counts=True)
+        assert len(seen) == 24
+        assert stats.chisquare(seen).pvalue > SIGNIFICANCE

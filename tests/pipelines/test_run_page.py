@@ -23,6 +23,7 @@ from pipelines.runs.folder import Run
 from pipelines.runs.record import record_start
 from pipelines.runs.request import request
 from pipelines.training.history import read_columns
+from pipelines.training.model import model_fingerprint
 
 NASTY = "<script>alert(\"x\")</script> & 'co' " + "long" * 40
 HISTORY = (
@@ -72,8 +73,7 @@ def add_examples(run, classes, images=60):
     ]
     path = run.examples_dir / "validation-00000-of-00001.tfrecord"
     shard, blocks = records.write_shard(path, serialized, run.examples_dir)
-    table = np.column_stack([np.zeros(len(blocks), np.int64), blocks])
-    np.save(records.blocks_path(run.examples_dir, "validation"), table)
+    records.write_blocks(run.examples_dir, "validation", [blocks])
     Examples(
         run.examples_dir,
         tuple(classes),
@@ -103,7 +103,8 @@ def add_evaluation(run, confusion, hardest, **changes):
         hardest=hardest,
         confusion=confusion,
     )
-    Evaluation(metrics, "validation", test_flip=True).save(run.evaluation_path)
+    made_from = {"model": model_fingerprint(run.model_dir)}
+    Evaluation(metrics, "validation", True, made_from).save(run.evaluation_path)
 
 
 def words(run):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from made_examples import CLASSES, random_records, record, write_examples
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from pipelines.components.schema_gen import schema_gen
 from pipelines.components.statistics_gen import statistics_gen
@@ -11,6 +11,7 @@ from pipelines.data.quality import protos
 from pipelines.data.quality.distances import l_infinity
 from pipelines.data.quality.schema import infer_schema
 from pipelines.data.quality.thresholds import Limit, Thresholds
+from pipelines.data.quality.validation import validate
 from pipelines.errors import UserError
 
 
@@ -179,3 +180,95 @@ def test_a_damaged_binary_is_told(tmp_path):
     kind = statistics_pb2.DatasetFeatureStatisticsList
     with pytest.raises(UserError, match="statistics.pb cannot be read"):
         protos.read_binary(tmp_path / "statistics.pb", kind)
+
+
+# Edits that are valid for TensorFlow Data Validation
+
+
+def edited(examples, statistics, path, edit):
+    """Returns the anomalies of a schema that a person has edited."""
+    schema_gen(examples, statistics, path)
+    schema = protos.read_text(path, schema_pb2.Schema)
+    edit(schema, features(schema))
+    protos.write_text(path, schema, "edited")
+    schema = schema_gen(examples, statistics, path)
+    found = validate(examples, statistics, schema, None, Thresholds()).anomalies
+    return {
+        (one.feature, anomalies_pb2.AnomalyInfo.Type.Name(one.type)) for one in found
+    }
+
+
+def shared_domain(schema, found):
+    found["image/class/text"].domain = "animals"
+    schema.string_domain.add(name="animals", value=["ant", "bee"])
+
+
+def float_range(schema, found):
+    found["image/aspect_ratio"].float_domain.min = 1.0
+    found["image/aspect_ratio"].float_domain.max = 1.5
+
+
+def fewer_examples(schema, found):
+    schema.dataset_constraints.min_examples_count = 40
+    schema.dataset_constraints.max_examples_count = 45
+
+
+def fewer_values(schema, found):
+    found["image/class/text"].unique_constraints.max = 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (shared_domain, {("image/class/text", "ENUM_TYPE_UNEXPECTED_STRING_VALUES")}),
+        (
+            float_range,
+            {
+                ("image/aspect_ratio", "FLOAT_TYPE_SMALL_FLOAT"),
+                ("image/aspect_ratio", "FLOAT_TYPE_BIG_FLOAT"),
+            },
+        ),
+        (
+            fewer_examples,
+            {("", "DATASET_LOW_NUM_EXAMPLES"), ("", "DATASET_HIGH_NUM_EXAMPLES")},
+        ),
+        (fewer_values, {("image/class/text", "FEATURE_TYPE_HIGH_UNIQUE")}),
+    ],
+)
+def test_valid_edits_are_checked(examples, statistics, path, edit, expected):
+    before = edited(examples, statistics, path, lambda schema, found: None)
+    assert not expected & before
+    assert expected <= edited(examples, statistics, path, edit)
+
+
+def unknown_domain(schema, found):
+    found["image/class/text"].domain = "plants"
+
+
+def environment(schema, found):
+    found["image/class/text"].not_in_environment.append("SERVING")
+
+
+def image_size(schema, found):
+    found["image/encoded"].image_domain.max_image_byte_size = 9
+
+
+def drift_of_the_number(schema, found):
+    comparator = schema.dataset_constraints.num_examples_drift_comparator
+    comparator.min_fraction_threshold = 0.9
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        (unknown_domain, "image/class/text names the domain plants, which"),
+        (environment, "image/class/text has not_in_environment, which is not checked"),
+        (image_size, r"image/encoded has image_domain\.max_image_byte_size"),
+        (drift_of_the_number, r"dataset_constraints\.num_examples_drift_comparator"),
+    ],
+)
+def test_edits_that_are_not_checked_are_refused(
+    examples, statistics, path, edit, sentence
+):
+    with pytest.raises(UserError, match=sentence):
+        edited(examples, statistics, path, edit)

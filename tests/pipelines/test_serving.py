@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -218,7 +219,16 @@ def test_versions_count_up_and_appear_whole(tiny_model, version):
     assert version.name == "1"
     assert pusher(tiny_model, served.parent) == version
     tiny_model.keras_path.touch()
+    assert pusher(tiny_model, served.parent) == version
+    kept, times = tiny_model.keras_path.read_bytes(), tiny_model.keras_path.stat()
+    network = tiny_model.load_keras()
+    network.set_weights([weight * 0.5 for weight in network.get_weights()])
+    network.save(tiny_model.keras_path)
+    os.utime(tiny_model.keras_path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert pusher(tiny_model, served.parent).name == "2"
+    tiny_model.keras_path.write_bytes(kept)
+    os.utime(tiny_model.keras_path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert pusher(tiny_model, served.parent).name == "3"
     left_over = [path for path in served.parent.iterdir() if path.name != "resnet20"]
     assert left_over == []
 

@@ -24,14 +24,23 @@ from pipelines.data.quality import accumulators, histograms
 from pipelines.data.quality.accumulators import Numbers, Pixels, Strings
 from pipelines.data.quality.pixels import pixel_sums
 from pipelines.data.quality.samples import MOST_CLASSES, choose_samples, read_features
-from pipelines.data.quality.statistics import custom_number, feature_statistics
+from pipelines.data.quality.schema import infer_schema
+from pipelines.data.quality.statistics import (
+    custom_number,
+    feature_statistics,
+    to_proto,
+    value_counts,
+)
 from pipelines.data.quality.summary import (
     SAMPLES_PER_CLASS,
     Record,
     Sample,
     Summary,
 )
+from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS
+from pipelines.data.quality.validation import validate
 from pipelines.errors import UserError
+from pipelines.reports.data_page import write_data_page
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +168,7 @@ numbers = (
 def numbers_of(values):
     result = Numbers()
     for value in values:
-        result.add(value)
+        result.add([value])
     return result
 
 
@@ -199,7 +208,7 @@ def test_strings_are_the_same_however_they_are_merged(parts, order, limit):
     def strings_of(values):
         result = Strings()
         for value in values:
-            result.add(value)
+            result.add([value])
         return result
 
     with pytest.MonkeyPatch.context() as patch:
@@ -326,8 +335,7 @@ def test_rounded_numbers_are_close_and_stay_in_range():
 def test_many_names_take_no_memory(monkeypatch):
     monkeypatch.setattr(accumulators, "EXACT_STRINGS", 50)
     strings = Strings()
-    for number in range(60):
-        strings.add(str(number).encode())
+    strings.add(str(number).encode() for number in range(60))
     assert strings.counts is None
     assert strings.count == 60
 
@@ -342,7 +350,7 @@ def test_statistics_are_read_again_and_made_again_when_the_examples_change(
     assert again.proto == statistics.proto
     assert again == Statistics.load(statistics.directory)
     before = (statistics.directory / "statistics.pb").read_bytes()
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     alone = statistics_gen(examples, tmp_path / "alone")
     assert (alone.directory / "statistics.pb").read_bytes() == before
     reads = []
@@ -394,3 +402,45 @@ def test_a_damaged_shard_is_named(tmp_path):
         statistics_gen(examples, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_lost_shard_is_survived_if_allowed_and_told(tmp_path, damage):
+    splits = {"train": random_records(3, 60), "validation": random_records(4, 6)}
+    examples = write_examples(tmp_path / "examples", splits, CLASSES, shards=6)
+    path = tmp_path / examples.files("train")[2]
+    whole = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(whole[:700] + bytes([whole[700] ^ 1]) + whole[701:])
+    with pytest.raises(UserError, match=r"10 of 60 records.*10 of them in .*00002-of"):
+        statistics_gen(examples, tmp_path / "out", max_bad_share=0.1)
+    statistics = statistics_gen(examples, tmp_path / "out", max_bad_share=0.2)
+    train = split_of(statistics, "train")
+    image = feature_statistics(train, "image/encoded")
+    assert train.num_examples == 50
+    assert custom_number(image, "records_unreadable") == 10
+    schema = infer_schema(statistics.proto, CLASSES, DEFAULT_THRESHOLDS)
+    validation = validate(examples, statistics.proto, schema, None, DEFAULT_THRESHOLDS)
+    assert "Unreadable records" in {one.title for one in validation.warnings}
+    page = tmp_path / "data.html"
+    write_data_page(page, examples, statistics.proto, statistics.samples, validation)
+    # What is mended is measured again.
+    path.write_bytes(whole)
+    mended = statistics_gen(examples, tmp_path / "out", max_bad_share=0.2)
+    assert split_of(mended, "train").num_examples == 60
+
+
+def test_every_class_is_counted_however_many_there_are(monkeypatch):
+    monkeypatch.setattr(accumulators, "EXACT_STRINGS", 5)
+    summary = Summary.of(
+        [
+            Record(Sample(0, label, 9), record(b"", label, f"class {label}"), False)
+            for label in range(9)
+        ]
+    )
+    split = to_proto("train", summary)
+    assert len(value_counts(split, "image/class/text")) == 9
+    assert feature_statistics(split, "image/class/text").string_stats.unique == 9
+    assert not value_counts(split, "image/filename")

@@ -1,8 +1,8 @@
 """Who does the work of ingest: threads of this process, or Apache Beam."""
 
+import functools
 import hashlib
 import os
-import pickle
 import shlex
 import uuid
 from collections import deque
@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pipelines.data.ingest.values import from_json, to_json
 from pipelines.errors import UserError
 
 Task = TypeVar("Task")
@@ -36,7 +37,8 @@ class Executor(Protocol):
         Args:
             function: A module's function, or a `functools.partial` of one; its result
                 depends on the task alone.
-            tasks: Values that can be pickled; asked for only in the calling thread.
+            tasks: Values that `to_json` takes, like the results; asked for only in
+                the calling thread.
 
         Raises:
             Exception: What the function raises.
@@ -127,26 +129,27 @@ class Beam:
         """See `Executor`; all tasks are asked for before the first result."""
         self._folder.mkdir(exist_ok=True)
         paths = [_store_task(self._folder, function, task) for task in tasks]
-        undone = [path for path in paths if not os.path.exists(_result_path(path))]
-        if undone:
-            self._run(undone)
         for path in paths:
-            result = _load(_result_path(path))
-            if isinstance(result, _Failure):
-                raise result.error
-            yield result
+            path.with_suffix(_FAILURE).unlink(missing_ok=True)
+        undone = [path for path in paths if not path.with_suffix(_RESULT).exists()]
+        if undone:
+            self._run(function, undone)
+        for path in paths:
+            if path.with_suffix(_FAILURE).exists():
+                raise _error(_load(path.with_suffix(_FAILURE)))
+            yield _load(path.with_suffix(_RESULT))
 
-    def _run(self, task_paths: list[str]) -> None:
+    def _run(self, function: Callable[..., Any], tasks: list[Path]) -> None:
         import apache_beam as beam
 
         try:
             with beam.Pipeline(options=self._options) as pipeline:
                 _ = (
                     pipeline
-                    | beam.Create(task_paths)
+                    | beam.Create(list(map(str, tasks)))
                     # Else all tasks would go to one worker.
                     | beam.Reshuffle()
-                    | beam.Map(_perform)
+                    | beam.Map(functools.partial(_perform, function))
                 )
         except Exception as error:  # Each runner fails in its own way.
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
@@ -156,42 +159,43 @@ class Beam:
             ) from error
 
 
-class _Failure:
-    """An error in a worker, on its way to the process that shows it."""
-
-    def __init__(self, error: Exception):
-        self.error = error
+_RESULT, _FAILURE = ".result", ".failure"
 
 
-def _store_task(folder: Path, function: Callable[..., Any], task: Any) -> str:
-    content = pickle.dumps((function, task))
-    path = folder / f"{hashlib.sha256(content).hexdigest()}.task"
-    _store(str(path), content)
-    return str(path)
+def _store_task(folder: Path, function: Callable[..., Any], task: Any) -> Path:
+    # The function travels with the pipeline; its name only tells tasks apart.
+    inner = getattr(function, "func", function)
+    name = f"{inner.__module__}.{inner.__qualname__} {getattr(function, 'args', ())!r}"
+    text = to_json(task)
+    digest = hashlib.sha256(f"{name}\n{text}".encode()).hexdigest()
+    path = folder / f"{digest}.task"
+    _store(path, text)
+    return path
 
 
-def _result_path(task_path: str) -> str:
-    return task_path.removesuffix("task") + "result"
-
-
-def _perform(task_path: str) -> None:
+def _perform(function: Callable[..., Any], task: str) -> None:
     """Does a task, maybe at the same time as another worker does it."""
-    function, task = _load(task_path)
+    path = Path(task)
     try:
-        result = function(task)
-    except Exception as error:
-        result = _Failure(error)
-    _store(_result_path(task_path), pickle.dumps(result))
+        _store(path.with_suffix(_RESULT), to_json(function(_load(path))))
+    except UserError as error:
+        _store(path.with_suffix(_FAILURE), to_json([str(error)]))
+    except OSError as error:
+        reason = [error.errno, error.strerror, error.filename]
+        _store(path.with_suffix(_FAILURE), to_json([str(error), *reason]))
 
 
-def _load(path: str) -> Any:
-    with open(path, "rb") as file:
-        return pickle.load(file)
+def _error(values: list[Any]) -> Exception:
+    """Returns an error that happened in a worker, for the process that shows it."""
+    return OSError(*values[1:]) if len(values) > 1 else UserError(values[0])
 
 
-def _store(path: str, content: bytes) -> None:
+def _load(path: Path) -> Any:
+    return from_json(path.read_bytes(), path)
+
+
+def _store(path: Path, text: str) -> None:
     """Writes a file that is whole when it is there."""
-    temporary = f"{path}.{uuid.uuid4().hex}"
-    with open(temporary, "wb") as file:
-        file.write(content)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

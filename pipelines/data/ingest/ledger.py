@@ -2,23 +2,23 @@
 
 import dataclasses
 import hashlib
-import pickle
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 
+from pipelines.data.ingest.entry import Entry
+from pipelines.data.ingest.values import from_json, to_json
 from pipelines.data.records import Shard
-from pipelines.data.sources.content import Content
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS images (
     position INTEGER PRIMARY KEY,
     name TEXT, class_name TEXT, split TEXT,
-    content BLOB, is_made INTEGER, sha256 BLOB,
+    content TEXT, is_made INTEGER, sha256 BLOB,
     format TEXT, height INTEGER, width INTEGER, bytes INTEGER,
     problem TEXT
 );
@@ -31,37 +31,6 @@ CREATE TABLE IF NOT EXISTS shards (
 """
 _USABLE = "problem IS NULL"
 _PATIENCE = 600  # Seconds to wait for a reader or the writer.
-
-
-class Entry(NamedTuple):
-    """What is known of an image after it has been looked at.
-
-    Attributes:
-        name: See `SourceImage`.
-        class_name: See `SourceImage`.
-        split: See `SourceImage`.
-        content: Where the bytes to be written are.
-        is_made: Whether they were made of the image and are not those that were found.
-        sha256: SHA-256 of the image as it was found, 32 bytes.
-        format: Such as `"JPEG"`.
-        height: In pixels.
-        width: In pixels.
-        bytes: Number of bytes to be written.
-        problem: Why the image cannot be used, or None; all after `sha256` means
-            nothing if it cannot.
-    """
-
-    name: str
-    class_name: str
-    split: str | None
-    content: Content
-    is_made: bool
-    sha256: bytes
-    format: str
-    height: int
-    width: int
-    bytes: int
-    problem: str | None
 
 
 class Ledger(AbstractContextManager["Ledger"]):
@@ -87,15 +56,13 @@ class Ledger(AbstractContextManager["Ledger"]):
     """
 
     def __init__(self, path: Path, *, read_only: bool = False):
+        self._path = path
         if read_only:
             location = f"{path.absolute().as_uri()}?mode=ro"
             self._database = sqlite3.connect(location, _PATIENCE, uri=True)
             return
         self._database = sqlite3.connect(path, _PATIENCE)
-        # What a killed process has written is in the kernel's hands; waiting for the
-        # disk would guard against a power failure, for which the shards do not wait.
         try:
-            self._database.execute("PRAGMA synchronous = OFF")
             self._database.executescript(_SCHEMA)
         except sqlite3.Error:
             self._database.close()
@@ -115,8 +82,7 @@ class Ledger(AbstractContextManager["Ledger"]):
             staged: Number of bytes that the staging file has with them.
         """
         rows = (
-            entry._asdict() | {"content": pickle.dumps(entry.content)}
-            for entry in entries
+            entry._asdict() | {"content": to_json(entry.content)} for entry in entries
         )
         values = ", ".join(f":{field}" for field in Entry._fields)
         with self._database:
@@ -189,6 +155,10 @@ class Ledger(AbstractContextManager["Ledger"]):
             )
 
     def _split(self, validation_share: float) -> None:
+        """Holds out the smallest hashes, but neither all nor none of a class.
+
+        A class of which all images are equal goes where their hash sends them.
+        """
         usable = self._value(f"SELECT COUNT(*) FROM images WHERE {_USABLE}")
         wanted = max(1, int(validation_share * usable + 0.5))
         greatest = self._value(
@@ -200,7 +170,18 @@ class Ledger(AbstractContextManager["Ledger"]):
             self._database.execute("UPDATE images SET split = COALESCE(split, 'train')")
         else:
             self._database.execute(
-                "UPDATE images SET split = IIF(sha256 <= ?, 'validation', 'train')",
+                f"""
+                WITH varied AS (
+                    SELECT MIN(sha256) AS least, MAX(sha256) AS greatest FROM images
+                    WHERE {_USABLE} GROUP BY class_name HAVING least < greatest
+                )
+                UPDATE images SET split = CASE
+                    WHEN sha256 IN (SELECT greatest FROM varied) THEN 'train'
+                    WHEN sha256 <= ? THEN 'validation'
+                    WHEN sha256 IN (SELECT least FROM varied) THEN 'validation'
+                    ELSE 'train'
+                END
+                """,
                 (greatest,),
             )
 
@@ -239,6 +220,29 @@ class Ledger(AbstractContextManager["Ledger"]):
             zip(("train", "validation", "across"), map(int, columns), strict=True)
         )
 
+    def conflicts(self) -> int:
+        """Returns how many different images are in more than one class."""
+        conflicting = f"""
+            SELECT 1 FROM images WHERE {_USABLE}
+            GROUP BY sha256 HAVING MIN(class_name) < MAX(class_name)
+        """
+        return self._value(f"SELECT COUNT(*) FROM ({conflicting})")
+
+    def conflicting(self, limit: int) -> tuple[tuple[str, str], ...]:
+        """Returns names of equal images of two classes, a pair for each image."""
+        return tuple(
+            self._database.execute(
+                f"""
+                SELECT MIN(one.name), MIN(other.name)
+                FROM images AS one JOIN images AS other USING (sha256)
+                WHERE one.class_name < other.class_name
+                    AND one.{_USABLE} AND other.{_USABLE}
+                GROUP BY sha256 ORDER BY 1, 2 LIMIT ?
+                """,
+                (limit,),
+            )
+        )
+
     def leaked(self, limit: int) -> tuple[tuple[str, str], ...]:
         """Returns names of equal training and validation images; see `duplicates`."""
         return tuple(
@@ -272,7 +276,7 @@ class Ledger(AbstractContextManager["Ledger"]):
         result = []
         for label, *row in rows:
             values = dict(zip(Entry._fields, row, strict=True))
-            values["content"] = pickle.loads(values["content"])
+            values["content"] = from_json(values["content"], self._path)
             result.append((label, Entry(**values)))
         return result
 

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -100,6 +101,7 @@ def survey(
         for entries in executor.map(look, chunks):
             entries = [in_file(entry) for entry in entries]
             staging.flush()
+            os.fsync(staging.fileno())
             ledger.add(entries, staging.tell())
             advance(len(entries))
 

@@ -18,8 +18,8 @@ def workspace(path: Path, made_from: dict[str, Any]) -> Iterator[None]:
     """Holds a folder for the work on one thing.
 
     What is in the folder was left by a process that was killed or interrupted while it
-    made the same thing; anything else in it is removed first. The folder vanishes at
-    the end of the block, and when the block fails, but not when it is interrupted.
+    made the same thing, or that failed to; anything else in it is removed first. The
+    folder vanishes at the end of the block, and stays when the block fails.
 
     Args:
         path: The folder; made if it is not there.
@@ -35,12 +35,8 @@ def workspace(path: Path, made_from: dict[str, Any]) -> Iterator[None]:
     ...     Path("examples.partial/done").touch()
     """
     with folders.held(path):
-        try:
-            _clear_unless(path, json.dumps(made_from, sort_keys=True))
-            yield
-        except Exception:
-            shutil.rmtree(path, ignore_errors=True)
-            raise
+        _clear_unless(path, json.dumps(made_from, sort_keys=True))
+        yield
         shutil.rmtree(path, ignore_errors=True)
 
 

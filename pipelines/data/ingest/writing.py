@@ -5,35 +5,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from pipelines.data import records
+from pipelines.data.ingest.entry import Entry, ShardTask
 from pipelines.data.ingest.executors import Executor
-from pipelines.data.ingest.ledger import Entry, Ledger
+from pipelines.data.ingest.ledger import Ledger
 from pipelines.data.records import Shard
 from pipelines.errors import UserError
 
 _ROWS = 256
-
-
-class ShardTask(NamedTuple):
-    """A shard to be written, by anyone who sees these files.
-
-    Attributes:
-        path: The shard.
-        first: Rank of its first record.
-        records: Number of records.
-        ledger_path: The ledger, which says what they are.
-        temporary_dir: Where the shard grows.
-    """
-
-    path: Path
-    first: int
-    records: int
-    ledger_path: Path
-    temporary_dir: Path
 
 
 def write_shards(
@@ -136,11 +118,12 @@ def _unchanged(entry: Entry) -> bytes:
 
 def _write_blocks(ledger: Ledger, directory: Path) -> None:
     for split in ledger.counts():
-        tables = [
-            blocks for shard, blocks in ledger.shards() if shard.name.startswith(split)
-        ]
-        rows = [
-            np.insert(blocks, 0, index, axis=1) for index, blocks in enumerate(tables)
-        ]
-        table = np.concatenate([np.zeros((0, 3), np.int64), *rows])
-        np.save(records.blocks_path(directory, split), table)
+        records.write_blocks(
+            directory,
+            split,
+            (
+                blocks
+                for shard, blocks in ledger.shards()
+                if shard.name.startswith(f"{split}-")
+            ),
+        )

@@ -7,6 +7,7 @@ together. Nothing cancels, as it does where a float holds a sum of squares.
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 EXACT_NUMBERS = 4096
 """With more different numbers than these, the histogram keeps rounded ones."""
@@ -35,8 +36,7 @@ class Numbers:
     Example:
 
     >>> numbers = Numbers()
-    >>> for side in (224, 256, 224):
-    ...     numbers.add(side)
+    >>> numbers.add([224, 256, 224])
     >>> numbers.mean
     234.66666666666666
     """
@@ -51,18 +51,19 @@ class Numbers:
         self._sum = 0
         self._squares = 0
 
-    def add(self, value: float) -> None:
-        """Takes one more value in."""
-        if not math.isfinite(value):
-            self.not_finite += 1
-            return
-        units = round(value * _UNIT)
-        self.count += 1
-        self.minimum = min(self.minimum, value)
-        self.maximum = max(self.maximum, value)
-        self._sum += units
-        self._squares += units * units
-        self.counts[_rounded(value) if self._rounded else value] += 1
+    def add(self, values: Iterable[float]) -> None:
+        """Takes more values in."""
+        for value, count in Counter(values).items():
+            if not math.isfinite(value):
+                self.not_finite += count
+                continue
+            units = round(value * _UNIT)
+            self.count += count
+            self.minimum = min(self.minimum, value)
+            self.maximum = max(self.maximum, value)
+            self._sum += count * units
+            self._squares += count * units * units
+            self.counts[_rounded(value) if self._rounded else value] += count
         self._bound()
 
     def merge(self, other: "Numbers") -> None:
@@ -116,34 +117,39 @@ class Strings:
         total_bytes: Sum of their lengths.
         not_utf8: Number of strings that are not UTF-8.
         counts: How often each string was seen; None if there are more different ones
-            than `EXACT_STRINGS`. What is not UTF-8 is escaped.
+            than `limit`. What is not UTF-8 is escaped.
+
+    Args:
+        limit: How many different strings are counted; `EXACT_STRINGS` if None.
 
     Example:
 
     >>> strings = Strings()
-    >>> strings.add(b"cat")
+    >>> strings.add([b"cat"])
     >>> strings.counts
     Counter({'cat': 1})
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float | None = None) -> None:
+        self._limit = EXACT_STRINGS if limit is None else limit
         self.count = 0
         self.total_bytes = 0
         self.not_utf8 = 0
         self.counts: Counter[str] | None = Counter()
 
-    def add(self, value: bytes) -> None:
-        """Takes one more string in."""
-        self.count += 1
-        self.total_bytes += len(value)
-        try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            self.not_utf8 += 1
-            text = value.decode("utf-8", "backslashreplace")
-        if self.counts is not None:
-            self.counts[text] += 1
-            self._bound()
+    def add(self, values: Iterable[bytes]) -> None:
+        """Takes more strings in."""
+        for value, count in Counter(values).items():
+            self.count += count
+            self.total_bytes += count * len(value)
+            try:
+                text = value.decode()
+            except UnicodeDecodeError:
+                self.not_utf8 += count
+                text = value.decode("utf-8", "backslashreplace")
+            if self.counts is not None:
+                self.counts[text] += count
+        self._bound()
 
     def merge(self, other: "Strings") -> None:
         """Takes all strings of `other` in."""
@@ -157,7 +163,7 @@ class Strings:
             self._bound()
 
     def _bound(self) -> None:
-        if self.counts is not None and len(self.counts) > EXACT_STRINGS:
+        if self.counts is not None and len(self.counts) > self._limit:
             self.counts = None
 
 

@@ -1,27 +1,34 @@
 """Images that are in the data more than once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import Anomaly, AnomalyInfo, severity_of, told
 from pipelines.data.quality.thresholds import Thresholds
 
 
-def find_copies(
-    duplicates: Mapping[str, int],
-    leaked: tuple[tuple[str, str], ...],
-    counts: Mapping[str, int],
-    thresholds: Thresholds,
-) -> Iterator[Anomaly]:
+def find_copies(examples: Examples, thresholds: Thresholds) -> Iterator[Anomaly]:
     """Tells of images that are in the data more than once.
 
     Args:
-        duplicates: See `Examples`.
-        leaked: See `Examples`.
-        counts: See `Examples`.
+        examples: Their manifest counts and names them.
         thresholds: The limits.
     """
+    counts = examples.counts
+    total = max(sum(counts.values()), 1)
+    if severity := severity_of(examples.conflicts / total, thresholds.conflicts):
+        pairs = [f"{first} = {second}" for first, second in examples.conflicting]
+        yield Anomaly(
+            "",
+            AnomalyInfo.CUSTOM_VALIDATION,
+            severity,
+            "Label conflicts",
+            f"{examples.conflicts} images are in more than one class, byte for byte"
+            f"{told(pairs)}",
+            "keep each of them in its right class alone",
+        )
     for split, count in counts.items():
-        copies = duplicates.get(split, 0)
+        copies = examples.duplicates.get(split, 0)
         share = copies / max(count, 1)
         if severity := severity_of(share, thresholds.duplicates):
             yield Anomaly(
@@ -33,10 +40,10 @@ def find_copies(
                 "byte for byte",
                 "remove the copies",
             )
-    across = duplicates.get("across", 0)
+    across = examples.duplicates.get("across", 0)
     share = across / max(counts.get("validation", 0), 1)
     if severity := severity_of(share, thresholds.overlap):
-        pairs = [f"{first} = {second}" for first, second in leaked]
+        pairs = [f"{first} = {second}" for first, second in examples.leaked]
         yield Anomaly(
             "",
             AnomalyInfo.CUSTOM_VALIDATION,

@@ -71,6 +71,10 @@ def read_features(files: Sequence[str], place: Sample) -> Any:
     Args:
         files: The split's shards.
         place: Where the record lies.
+
+    Raises:
+        OSError: If the shard cannot be read, or
+            `google.protobuf.message.DecodeError` if there is something else.
     """
     with open(files[place.shard], "rb") as file:
         file.seek(place.offset)

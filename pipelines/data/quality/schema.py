@@ -1,6 +1,7 @@
 """What records should look like, inferred from statistics."""
 
 import math
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
@@ -23,6 +24,7 @@ from pipelines.data.quality.summary import (
     WIDTH,
 )
 from pipelines.data.quality.thresholds import Thresholds
+from pipelines.errors import UserError
 
 SIZES = (HEIGHT, WIDTH, ASPECT_RATIO, BYTES)
 """The features whose distribution may drift."""
@@ -41,6 +43,98 @@ _INT_DOMAINS = {
     WIDTH: schema_pb2.IntDomain(min=1),
     BYTES: schema_pb2.IntDomain(min=1),
 }
+
+
+_CHECKED: dict[str, set[str]] = {
+    "name": set(),
+    "type": set(),
+    "deprecated": set(),
+    "lifecycle_stage": set(),
+    "annotation": set(),
+    "domain": set(),
+    "presence": {"min_fraction", "min_count"},
+    "shape": {"dim"},
+    "value_count": {"min", "max"},
+    "int_domain": {"name", "min", "max", "is_categorical"},
+    "float_domain": {"name", "min", "max", "disallow_nan", "disallow_inf"},
+    "string_domain": {"name", "value", "is_categorical"},
+    "image_domain": set(),
+    "distribution_constraints": {"min_domain_mass"},
+    "skew_comparator": {"infinity_norm", "jensen_shannon_divergence"},
+    "drift_comparator": {"infinity_norm", "jensen_shannon_divergence"},
+    "unique_constraints": {"min", "max"},
+}
+"""What is checked of a feature: its fields, and theirs where they are messages."""
+
+_CHECKED_OF_ALL: dict[str, set[str] | None] = {
+    "feature": None,
+    "string_domain": None,
+    "int_domain": None,
+    "float_domain": None,
+    "annotation": None,
+    "dataset_constraints": {"min_examples_count", "max_examples_count"},
+}
+_DOMAINS = ("string_domain", "int_domain", "float_domain")
+
+
+def resolve(schema: schema_pb2.Schema) -> schema_pb2.Schema:
+    """Returns a schema of which all can be checked.
+
+    Args:
+        schema: As a person wrote it.
+
+    Returns:
+        The schema, with the domains that features name put in their place.
+
+    Raises:
+        UserError: If it asks for something that is not checked, or names a domain that
+            it does not define.
+
+    Example:
+
+    >>> resolve(schema_pb2.Schema(default_environment=["SERVING"]))
+    Traceback (most recent call last):
+    UserError: the schema has default_environment, which is not checked; remove it
+    """
+    for field, value in schema.ListFields():
+        if field.name not in _CHECKED_OF_ALL:
+            raise _not_checked("the schema", field.name)
+        if (known := _CHECKED_OF_ALL[field.name]) is not None:
+            _refuse_others("the schema", field.name, value, known)
+    domains = {
+        domain.name: (kind, domain)
+        for kind in _DOMAINS
+        for domain in getattr(schema, kind)
+    }
+    resolved = schema_pb2.Schema()
+    resolved.CopyFrom(schema)
+    for feature in resolved.feature:
+        what = f"the schema's feature {feature.name}"
+        for field, value in feature.ListFields():
+            if field.name not in _CHECKED:
+                raise _not_checked(what, field.name)
+            if field.message_type and field.name != "annotation":
+                _refuse_others(what, field.name, value, _CHECKED[field.name])
+        if feature.domain:
+            if feature.domain not in domains:
+                raise UserError(
+                    f"{what} names the domain {feature.domain}, which the schema does "
+                    f"not define (defined: {', '.join(domains) or 'none'}); define it, "
+                    "or name another one"
+                )
+            kind, domain = domains[feature.domain]
+            getattr(feature, kind).CopyFrom(domain)
+    return resolved
+
+
+def _refuse_others(what: str, name: str, value: Any, known: set[str]) -> None:
+    for field, _ in value.ListFields():
+        if field.name not in known:
+            raise _not_checked(what, f"{name}.{field.name}")
+
+
+def _not_checked(what: str, name: str) -> UserError:
+    return UserError(f"{what} has {name}, which is not checked; remove it")
 
 
 def infer_schema(

@@ -50,6 +50,7 @@ def find_in_split(
         schema: What is expected.
         thresholds: The limits.
     """
+    yield from _check_number_of_records(split, schema.dataset_constraints)
     expected = {feature.name: feature for feature in schema.feature}
     for statistics in split.features:
         name = statistics.path.step[0]
@@ -74,6 +75,32 @@ def find_in_split(
     image = feature_statistics(split, IMAGE)
     if image is not None:
         yield from _check_decoding(split, image, thresholds.undecodable)
+
+
+def _check_number_of_records(
+    split: _Split, wanted: schema_pb2.DatasetConstraints
+) -> Iterator[Anomaly]:
+    for type_, is_out, bound in (
+        (
+            AnomalyInfo.DATASET_LOW_NUM_EXAMPLES,
+            split.num_examples < wanted.min_examples_count,
+            f"fewer than the schema's {wanted.min_examples_count}",
+        ),
+        (
+            AnomalyInfo.DATASET_HIGH_NUM_EXAMPLES,
+            0 < wanted.max_examples_count < split.num_examples,
+            f"more than the schema's {wanted.max_examples_count}",
+        ),
+    ):
+        if is_out:
+            yield Anomaly(
+                "",
+                type_,
+                ERROR,
+                "Wrong number of records",
+                f"there are {split.num_examples} {split.name} records, {bound}",
+                "add or remove images, or change dataset_constraints in the schema",
+            )
 
 
 def _check_missing(
@@ -162,34 +189,70 @@ def _check_number_of_values(
         )
 
 
-def _check_int_domain(
+def _check_numeric_domain(
     split: _Split, feature: schema_pb2.Feature, found: _Statistics
 ) -> Iterator[Anomaly]:
-    domain = feature.int_domain
     numbers = found.num_stats
-    if not feature.HasField("int_domain") or not found.HasField("num_stats"):
+    if not found.HasField("num_stats"):
         return
+    for kind, small, big in _NUMERIC_DOMAINS:
+        if feature.HasField(kind):
+            yield from _check_range(
+                split, feature.name, numbers, getattr(feature, kind), small, big
+            )
+    not_finite = max((one.num_nan for one in numbers.histograms), default=0)
+    refused = feature.float_domain.disallow_nan or feature.float_domain.disallow_inf
+    if not_finite and refused:
+        yield Anomaly(
+            feature.name,
+            AnomalyInfo.FLOAT_TYPE_HAS_NAN,
+            ERROR,
+            "Not finite",
+            f"{not_finite:.0f} values of {feature.name} in {split.name} records are no "
+            "numbers or infinite",
+            "mend the records, or allow it in the schema",
+        )
+
+
+_NUMERIC_DOMAINS = (
+    ("int_domain", AnomalyInfo.INT_TYPE_SMALL_INT, AnomalyInfo.INT_TYPE_BIG_INT),
+    (
+        "float_domain",
+        AnomalyInfo.FLOAT_TYPE_SMALL_FLOAT,
+        AnomalyInfo.FLOAT_TYPE_BIG_FLOAT,
+    ),
+)
+
+
+def _check_range(
+    split: _Split,
+    name: str,
+    numbers: statistics_pb2.NumericStatistics,
+    domain: schema_pb2.IntDomain | schema_pb2.FloatDomain,
+    small: int,
+    big: int,
+) -> Iterator[Anomaly]:
     for is_out, type_, value, bound in (
         (
             domain.HasField("min") and numbers.min < domain.min,
-            AnomalyInfo.INT_TYPE_SMALL_INT,
+            small,
             numbers.min,
-            f"below the schema's least, {domain.min}",
+            f"below the schema's least, {domain.min:g}",
         ),
         (
             domain.HasField("max") and numbers.max > domain.max,
-            AnomalyInfo.INT_TYPE_BIG_INT,
+            big,
             numbers.max,
-            f"above the schema's greatest, {domain.max}",
+            f"above the schema's greatest, {domain.max:g}",
         ),
     ):
         if is_out:
             yield Anomaly(
-                feature.name,
+                name,
                 type_,
                 ERROR,
                 "Out of the domain",
-                f"{feature.name} is {value:.0f} in a {split.name} record, {bound}",
+                f"{name} is {value:g} in a {split.name} record, {bound}",
                 "mend the records, or widen the domain in the schema",
             )
 
@@ -222,7 +285,7 @@ _CHECKS = (
     _check_presence,
     _check_type,
     _check_number_of_values,
-    _check_int_domain,
+    _check_numeric_domain,
     _check_string_domain,
 )
 
@@ -230,11 +293,25 @@ _CHECKS = (
 def _check_unique(
     split: _Split, feature: schema_pb2.Feature, found: _Statistics, limit: Limit
 ) -> Iterator[Anomaly]:
-    # Too many are told by the domain.
-    wanted, unique = feature.unique_constraints.min, found.string_stats.unique
+    wanted, most = feature.unique_constraints.min, feature.unique_constraints.max
+    unique = found.string_stats.unique or int(
+        custom_number(found, "different_values_at_least")
+    )
+    counts = value_counts(split, feature.name)
+    known = set(feature.string_domain.value)
+    # Too many that the domain tells of are not told twice.
+    if 0 < most < unique and not (known and counts.keys() - known):
+        yield Anomaly(
+            feature.name,
+            AnomalyInfo.FEATURE_TYPE_HIGH_UNIQUE,
+            ERROR,
+            "Too many different values",
+            f"{feature.name} has {unique} different values in {split.name} records, "
+            f"more than the schema's {most}",
+            "mend the records, or raise unique_constraints.max in the schema",
+        )
     if unique >= wanted:
         return
-    counts = value_counts(split, feature.name)
     missing = [value for value in feature.string_domain.value if value not in counts]
     share = (wanted - unique) / wanted
     what = "classes" if feature.name == CLASS else f"values of {feature.name}"
@@ -252,6 +329,15 @@ def _check_unique(
 def _check_decoding(
     split: _Split, image: _Statistics, limit: Limit
 ) -> Iterator[Anomaly]:
+    if unreadable := int(custom_number(image, "records_unreadable")):
+        yield Anomaly(
+            IMAGE,
+            AnomalyInfo.CUSTOM_VALIDATION,
+            WARNING,
+            "Unreadable records",
+            f"{unreadable} {split.name} records cannot be read",
+            "python -m pipelines.verify names the shards; make the examples again",
+        )
     bad = int(custom_number(image, "images_undecodable"))
     tried = bad + int(custom_number(image, "images_decoded"))
     share = bad / max(tried, 1)

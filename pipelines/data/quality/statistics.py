@@ -1,13 +1,12 @@
 """Statistics of records as the standard protocol buffers."""
 
-import collections
-import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
 
+import numpy as np
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
+from pipelines.data.ingest.executors import Threads
 from pipelines.data.quality import histograms
 from pipelines.data.quality.accumulators import EXACT_STRINGS, Numbers, Strings
 from pipelines.data.quality.summary import (
@@ -15,16 +14,14 @@ from pipelines.data.quality.summary import (
     FORMAT,
     IMAGE,
     Feature,
-    Record,
     Summary,
-    read_records,
+    records_of,
 )
+from pipelines.data.reading import Blocks, read_in_order
 from pipelines.errors import UserError
 
 CHANNELS = ("red", "green", "blue")
 
-_CHUNK_RECORDS = 256
-_CHUNK_BYTES = 4 * 2**20
 _TOP_VALUES = 10
 _TYPES = {
     "int64_list": statistics_pb2.FeatureNameStatistics.INT,
@@ -33,62 +30,54 @@ _TYPES = {
 }
 
 
-def summarize(files: Sequence[str], count: int, max_decoded: int) -> Summary:
+def summarize(blocks: Blocks, max_decoded: int, max_bad_share: float = 0.0) -> Summary:
     """Reads all records of a split once and summarizes them, on all processors.
 
     Args:
-        files: The shards.
-        count: Number of records in them.
+        blocks: All blocks of the split.
         max_decoded: Greatest number of images to decode. If there are more, those that
             are decoded lie evenly between the others.
+        max_bad_share: Greatest share of records that may be unreadable.
 
     Returns:
         The summary, the same whatever the number of processors.
 
     Raises:
-        UserError: If a shard is damaged or holds something else.
+        UserError: If more records cannot be read, or one is something else.
     """
+    count = blocks.records
 
     def is_decoded(index: int) -> bool:
         if count <= max_decoded:
             return True
         return (index + 1) * max_decoded // count > index * max_decoded // count
 
+    def of_block(block: tuple[np.ndarray, np.ndarray]) -> tuple[str, Summary]:
+        row, serialized = block
+        file = blocks.files[row[0]]
+        records = records_of(row, serialized, is_decoded)
+        try:
+            summary = Summary.of(records)
+        except DecodeError as error:
+            raise UserError(
+                f"{file} has a record that is no tf.train.Example; remove the folder "
+                "and run again"
+            ) from error
+        summary.unreadable = len(serialized) - len(records)
+        return file, summary
+
     total = Summary()
-    workers = os.cpu_count() or 1
-    pending: collections.deque[Future[Summary]] = collections.deque()
-    try:
-        with ThreadPoolExecutor(workers) as pool:
-            for chunk in _chunks(read_records(files, is_decoded)):
-                pending.append(pool.submit(Summary.of, chunk))
-                if len(pending) > 2 * workers:
-                    total.merge(pending.popleft().result())
-            for future in pending:
-                total.merge(future.result())
-    except DecodeError as error:
+    unreadable: Counter[str] = Counter()
+    for file, summary in Threads().map(of_block, read_in_order(blocks)):
+        unreadable[file] += summary.unreadable
+        total.merge(summary)
+    if total.unreadable > max_bad_share * count:
+        file, worst = unreadable.most_common(1)[0]
         raise UserError(
-            f"{os.path.dirname(files[0])} has a record that is no tf.train.Example; "
-            "remove the folder and run again"
-        ) from error
-    if total.records != count:
-        raise UserError(
-            f"the examples hold {total.records} records, not {count} "
-            "as the examples' manifest says; remove the examples' folder and run again"
+            f"{total.unreadable} of {count} records cannot be read, {worst} of them in "
+            f"{file}; make the examples again, or raise --max_bad_share={max_bad_share}"
         )
     return total
-
-
-def _chunks(records: Iterator[Record]) -> Iterator[list[Record]]:
-    chunk: list[Record] = []
-    size = 0
-    for record in records:
-        chunk.append(record)
-        size += record.where.size
-        if len(chunk) == _CHUNK_RECORDS or size > _CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
 
 
 def to_proto(name: str, summary: Summary) -> statistics_pb2.DatasetFeatureStatistics:
@@ -97,7 +86,8 @@ def to_proto(name: str, summary: Summary) -> statistics_pb2.DatasetFeatureStatis
     The feature `image/encoded` has custom statistics of its pixels: `images_decoded`,
     `images_undecodable`, and for each channel such as `channel_mean/red` and
     `channel_deviation/red`, from 0 to 255. A feature that has values of several kinds
-    is described by the most frequent, with `records_of_other_type` beside it.
+    is described by the most frequent, with `values_of_other_type` beside it.
+    `records_unreadable` counts records that are in the examples and not here.
 
     Args:
         name: Name of the split.
@@ -114,6 +104,8 @@ def to_proto(name: str, summary: Summary) -> statistics_pb2.DatasetFeatureStatis
             pixels = summary.pixels
             _custom(statistics, "images_decoded", pixels.images)
             _custom(statistics, "images_undecodable", pixels.undecodable)
+            if summary.unreadable:
+                _custom(statistics, "records_unreadable", summary.unreadable)
             for kind, values in (
                 ("mean", pixels.means),
                 ("deviation", pixels.deviations),

@@ -1,16 +1,19 @@
 """What a set of records holds, feature by feature; summaries can be merged."""
 
 import bisect
+import itertools
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.data.quality.accumulators import Numbers, Pixels, Strings
 from pipelines.data.quality.pixels import pixel_sums
-from pipelines.data.records import FRAME_BYTES, read
-from pipelines.errors import UserError
+from pipelines.data.records import FRAME_BYTES
 
 IMAGE = "image/encoded"
 CLASS = "image/class/text"
@@ -64,20 +67,24 @@ class Feature:
         self.lengths = Numbers()
         self.kinds: dict[str, Numbers | Strings] = {}
 
-    def add(self, kind: str, values: Sequence[Any], make: type[Any]) -> None:
-        """Takes the values of one more record in."""
-        self.present += 1
-        self.lengths.add(len(values))
-        accumulator = self.kinds.setdefault(kind, make())
-        for value in values:
-            accumulator.add(value)
+    def add(
+        self, kind: str, records: Sequence[Sequence[Any]], make: Callable[[], Any]
+    ) -> None:
+        """Takes the values of more records in."""
+        self.present += len(records)
+        self.lengths.add(map(len, records))
+        accumulator = self.kinds.get(kind) or self.kinds.setdefault(kind, make())
+        accumulator.add(itertools.chain.from_iterable(records))
 
     def merge(self, other: "Feature") -> None:
-        """Takes all records of `other` in."""
+        """Takes all records of `other` in, which is used up."""
         self.present += other.present
         self.lengths.merge(other.lengths)
         for kind, values in other.kinds.items():
-            self.kinds.setdefault(kind, type(values)()).merge(values)  # type: ignore[arg-type]
+            if kind in self.kinds:
+                self.kinds[kind].merge(values)  # type: ignore[arg-type]
+            else:
+                self.kinds[kind] = values
 
 
 class Summary:
@@ -88,6 +95,7 @@ class Summary:
     Attributes:
         records: Number of records.
         features: By name, those of the records and `DERIVED` ones.
+        unreadable: Number of records that are missing here because they cannot be read.
         pixels: Sums over the pixels of the images that were decoded.
         samples: For each class, where its first records lie.
 
@@ -100,6 +108,7 @@ class Summary:
 
     def __init__(self) -> None:
         self.records = 0
+        self.unreadable = 0
         self.features: defaultdict[str, Feature] = defaultdict(Feature)
         self.pixels = Pixels()
         self.samples: defaultdict[str, list[Sample]] = defaultdict(list)
@@ -112,55 +121,59 @@ class Summary:
             google.protobuf.message.DecodeError: If one is no `tf.train.Example`.
         """
         summary = cls()
+        summary.records = len(records)
+        columns: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
         images = []
         for record in records:
-            summary.records += 1
             features = tf.train.Example.FromString(record.serialized).features.feature
             for name, feature in features.items():
                 if kind := feature.WhichOneof("kind"):
-                    summary._add(name, kind, getattr(feature, kind).value)
-            summary._derive(features)
+                    columns[name, kind].append(getattr(feature, kind).value)
             encoded = features[IMAGE].bytes_list.value
+            if encoded:
+                columns[BYTES, "int64_list"].append([len(encoded[0])])
+            height = features[HEIGHT].int64_list.value
+            width = features[WIDTH].int64_list.value
+            if height and width and height[0] > 0:
+                columns[ASPECT_RATIO, "float_list"].append([width[0] / height[0]])
             if record.is_decoded and encoded:
                 images.append(encoded[0])
             for name in features[CLASS].bytes_list.value[:1]:
                 text = name.decode("utf-8", "backslashreplace")
                 summary._keep(text, [record.where])
-        for sums in pixel_sums(images):
-            summary._add_pixels(*sums)
+        for (name, kind), values in columns.items():
+            summary._add(name, kind, values)
+        summary._add_pixels(pixel_sums(images))
         return summary
 
     def merge(self, other: "Summary") -> None:
         """Takes all records of `other` in."""
         self.records += other.records
+        self.unreadable += other.unreadable
         self.pixels.merge(other.pixels)
         for name, feature in other.features.items():
             self.features[name].merge(feature)
         for name, places in other.samples.items():
             self._keep(name, places)
 
-    def _add(self, name: str, kind: str, values: Sequence[Any]) -> None:
+    def _add(self, name: str, kind: str, records: Sequence[Sequence[Any]]) -> None:
+        make: Callable[[], Any] = Numbers
         if name == IMAGE and kind == "bytes_list":
-            self.features[name].add(kind, [len(value) for value in values], Numbers)
-        else:
-            make = Strings if kind == "bytes_list" else Numbers
-            self.features[name].add(kind, values, make)
+            records = [[len(value) for value in values] for values in records]
+        elif kind == "bytes_list":
+            # Each class matters, however many there are.
+            make = partial(Strings, math.inf) if name == CLASS else Strings
+        self.features[name].add(kind, records, make)
 
-    def _derive(self, features: Any) -> None:
-        if encoded := features[IMAGE].bytes_list.value:
-            self._add(BYTES, "int64_list", [len(encoded[0])])
-        height = features[HEIGHT].int64_list.value
-        width = features[WIDTH].int64_list.value
-        if height and width and height[0] > 0:
-            self._add(ASPECT_RATIO, "float_list", [width[0] / height[0]])
-
-    def _add_pixels(self, count: int, *sums: int) -> None:
-        if not count:
-            self.pixels.undecodable += 1
-            return
-        self.pixels.add(count, sums[:3], sums[3:])
-        for name, channel in zip(CHANNEL_MEANS, sums[:3], strict=True):
-            self._add(name, "float_list", [channel / count])
+    def _add_pixels(self, images: Sequence[tuple[int, ...]]) -> None:
+        decoded = [sums for sums in images if sums[0]]
+        self.pixels.undecodable += len(images) - len(decoded)
+        for count, *sums in decoded:
+            self.pixels.add(count, tuple(sums[:3]), tuple(sums[3:]))
+        for channel, name in enumerate(CHANNEL_MEANS, start=1):
+            means = [[sums[channel] / sums[0]] for sums in decoded]
+            if means:
+                self._add(name, "float_list", means)
 
     def _keep(self, class_name: str, places: Sequence[Sample]) -> None:
         kept = self.samples[class_name]
@@ -169,30 +182,24 @@ class Summary:
         del kept[SAMPLES_PER_CLASS:]
 
 
-def read_records(
-    files: Sequence[str], is_decoded: Callable[[int], bool]
-) -> Iterator[Record]:
-    """Gives the records of a split in order.
+def records_of(
+    row: np.ndarray, serialized: np.ndarray, is_decoded: Callable[[int], bool]
+) -> list[Record]:
+    """Returns the records of a block that can be read.
 
     Args:
-        files: The shards.
+        row: See `Blocks.table`.
+        serialized: The block's records, bytes `(records,)`, empty where one cannot be
+            read.
         is_decoded: Tells from a record's index in the split whether its image is to be
             decoded.
-
-    Raises:
-        UserError: If a shard is damaged.
     """
-    index = 0
-    for shard, path in enumerate(files):
-        offset = 12  # Behind the length of the record and its checksum.
-        try:
-            for serialized in read(path):
-                where = Sample(shard, offset, len(serialized))
-                yield Record(where, serialized, is_decoded(index))
-                offset += len(serialized) + FRAME_BYTES
-                index += 1
-        except tf.errors.DataLossError as error:
-            raise UserError(
-                f"{path} is damaged behind byte {offset - 12}; remove the examples' "
-                "folder and run again"
-            ) from error
+    shard, offset, _, first = map(int, row)
+    offset += 12  # Behind the length of the record and its checksum.
+    records = []
+    for index, record in enumerate(serialized, start=first):
+        if record:
+            where = Sample(shard, offset, len(record))
+            records.append(Record(where, record, is_decoded(index)))
+        offset += len(record) + FRAME_BYTES
+    return records

@@ -81,9 +81,7 @@ def validate(
                 splits["train"], before, thresholds.channel_drift
             )
     found += [anomaly for _, anomaly in compared if anomaly]
-    found += find_copies(
-        examples.duplicates, examples.leaked, examples.counts, thresholds
-    )
+    found += find_copies(examples, thresholds)
     return Validation(
         anomalies=tuple(sorted(found, key=lambda anomaly: -anomaly.severity)),
         measured=tuple(measured for measured, _ in compared),
