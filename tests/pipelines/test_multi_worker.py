@@ -92,15 +92,16 @@ def assert_trained_alike(directory, expected, drawings):
     """Compares weights, in units of the greatest change that training made.
 
     Replicas add the images of a batch in another order than one device does. After 20
-    steps at a low rate float32 weights were 4e-7 apart from that; replicas that take
-    the statistics of their own images only, as one mistake would have it, 4e-2.
+    steps at a low rate float32 weights were 4e-7 apart from that, on another processor
+    1.1e-4; replicas that take the statistics of their own images only, as one mistake
+    would have it, 4e-2.
     """
     weights, expected = weights_in(directory), weights_in(expected)
     begin = worker_program.initial_weights(drawings)
     assert len(weights) == len(begin)
     change = max(np.abs(e - b).max() for e, b in zip(expected, begin, strict=True))
     for weight, wanted in zip(weights, expected, strict=True):
-        np.testing.assert_allclose(weight / change, wanted / change, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(weight / change, wanted / change, rtol=0, atol=1e-3)
 
 
 def test_two_replicas_train_as_one_device(drawings, one_device, tmp_path):

