@@ -35,7 +35,6 @@ from pipelines.training.watching import WatchOptions  # noqa: E402
 
 RECIPE = dataclasses.replace(
     RECIPES["onecycle"],
-    epochs=12,
     batch_size=16,
     image_size=8,
     learning_rate=0.05,
@@ -111,7 +110,8 @@ LONGEST = 0.0
 if __name__ == "__main__":
     root = pathlib.Path(sys.argv[2])
     count, wanted = map(int, sys.argv[3:])
+    RECIPE = dataclasses.replace(RECIPE, epochs=2 + wanted // 2)
     whole = train_killed(pathlib.Path(sys.argv[1]), root / "undisturbed", count, 0)
     # So that all kills come before the end of the run.
-    LONGEST = whole / wanted
+    LONGEST = whole / (wanted + 1)
     train_killed(pathlib.Path(sys.argv[1]), root / "killed", count, wanted)

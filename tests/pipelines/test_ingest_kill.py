@@ -13,7 +13,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 @pytest.mark.parametrize(
-    "kills", [5, pytest.param(20, marks=pytest.mark.slow)], ids=["5", "20"]
+    "kills", [5, pytest.param(20, marks=pytest.mark.soak)], ids=["5", "20"]
 )
 def test_killed_ingest_goes_on_to_the_same_bytes(tmp_path, kills):
     make_folder(tmp_path / "photos", 400)

@@ -109,7 +109,7 @@ def test_two_replicas_train_as_one_device(drawings, one_device, tmp_path):
     assert_trained_alike(tmp_path, one_device, drawings)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_four_replicas_train_as_one_device(drawings, one_device, tmp_path):
     ended(run(*PROGRAM, "replicas", 4, drawings.directory, tmp_path))
     assert_trained_alike(tmp_path, one_device, drawings)

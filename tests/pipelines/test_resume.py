@@ -260,8 +260,9 @@ def test_refuses_what_is_no_time_between_checkpoints(span):
     ("replicas", "kills"),
     [
         (1, 6),
-        pytest.param(1, 20, marks=pytest.mark.slow),
-        pytest.param(2, 20, marks=pytest.mark.slow),
+        (2, 1),
+        pytest.param(1, 20, marks=pytest.mark.soak),
+        pytest.param(2, 20, marks=pytest.mark.soak),
     ],
 )
 def test_killed_at_random_moments(replicas, kills, drawings, tmp_path):
