@@ -11,6 +11,11 @@ from keras_resnet.layers import DepthEdgePadding
 
 PADDINGS = ("symmetric", "same")
 
+# TensorFlow 2.21 with oneDNN writes beyond its memory in the gradient of a strided 1x1
+# kernel of fewer input channels, unless the number of images is a multiple of that of
+# its threads.
+_FEW_CHANNELS = 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -77,6 +82,9 @@ class Settings:
         and last slices: input that is constant in depth stays so, and gives what the
         network in two dimensions gives (see `keras_resnet.load_weights`).
 
+        A strided 1x1 convolution of fewer than 16 channels is a layer
+        `{name}_subsample` and a convolution without stride, which is the same function.
+
         Args:
             x: Tensor `(batch, *space, channels)` (or channels first).
             filters: Number of output channels.
@@ -105,6 +113,10 @@ class Settings:
             elif strides > 1:
                 x = _zero_padding(x, extent, f"{name}_pad")
                 padding = "valid"
+        if kernel_size == 1 < strides and x.shape[channel_axis()] < _FEW_CHANNELS:
+            subsample = layer_of_rank("AveragePooling", x)
+            x = subsample(1, strides=strides, name=f"{name}_subsample")(x)
+            strides = 1
         return layer_of_rank("Conv", x)(
             filters,
             kernel_size,

@@ -154,10 +154,10 @@ def stride_on(model: keras.Model) -> str | None:
     for name in layers:
         if match := re.fullmatch(r"(conv\d+_block\d+)_3_bn", name):
             block = match[1]
-            if max(layers[f"{block}_1_conv"].strides) > 1:
-                return "1x1"
-            if max(layers[f"{block}_2_conv"].strides) > 1 or f"{block}_2_aa" in layers:
-                return "3x3"
+            for conv, size, pool in (("1", "1x1", "subsample"), ("2", "3x3", "aa")):
+                strides = layers[f"{block}_{conv}_conv"].strides
+                if max(strides) > 1 or f"{block}_{conv}_{pool}" in layers:
+                    return size
     return None
 
 

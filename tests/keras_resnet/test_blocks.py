@@ -268,6 +268,23 @@ def test_last_block_may_have_the_stride():
     assert isinstance(model.get_layer("s_block2_0_pool"), keras.layers.MaxPooling2D)
 
 
+@pytest.mark.parametrize("channels", [1, 8, 15, 16])
+def test_strided_1x1_convolutions_train_on_any_number_of_images(channels):
+    # With TensorFlow's gradient of the strided kernel, narrow ones crash here.
+    x = keras.Input((32, 32, channels))
+    model = keras.Model(x, Settings().conv(x, 16, 1, strides=2, name="narrow"))
+    before, rate = model.get_weights()[0][0, 0], 100.0
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    batch = images((32, 32, channels), count=3)
+    model.train_on_batch(batch, np.zeros((3, 16, 16, 16), "float32"))
+    kept = batch[:, ::2, ::2].reshape(-1, channels)
+    outputs = kept @ before
+    gradient = kept.T @ outputs * 2 / outputs.size
+    after = model.get_layer("narrow_conv").kernel
+    expected = before - rate * gradient
+    np.testing.assert_allclose(after[0, 0], expected, rtol=1e-3, atol=1e-3)
+
+
 def test_names_are_new_each_time():
     x = keras.Input(SHAPE)
     y = blocks.basic(blocks.basic(x, 8), 8)

@@ -121,11 +121,7 @@ class Looker:
 
         The loss is the softmax cross-entropy, of at most 64 images.
         """
-        count = min(IMAGES_INSIDE, self._at_once, len(sample.images))
-        if count > 1:
-            # TensorFlow 2.21 with oneDNN corrupts memory in the gradient of a strided
-            # 1x1 convolution of few channels over an odd number of images.
-            count -= count % 2
+        count = min(IMAGES_INSIDE, self._at_once)
         norms, activations = self._differentiate(
             tf.constant(sample.images[:count]), tf.constant(sample.labels[:count])
         )
