@@ -35,12 +35,12 @@ REQUIRES = [
     "tensorflow>=2.21,<2.22",
     "tensorflow-datasets>=4.9.10",
     "tensorflow-metadata>=1.21",
+    "tensorflow-serving-api>=2.21,<2.22",
 ]
 
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "beam": ["apache-beam>=2.77"],
-    "serving": ["tensorflow-serving-api>=2.21,<2.22"],
     "ilsvrc": ["scipy"],
     "export": ["onnx", "openvino", "tf2onnx>=1.17"],
     **LIGHT["optional-dependencies"],
@@ -58,7 +58,6 @@ EXTRAS["dev"] = [
         for extra in (
             "beam",
             "ilsvrc",
-            "serving",
             "jax",
             "notebooks",
             "benchmarks",

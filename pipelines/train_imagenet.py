@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.reports.summary import print_summary
     from pipelines.runs.record import read_starts
     from pipelines.runs.request import reproduce_command
+    from pipelines.training.initial_weights import licence_of
     from pipelines.training.strategies import Cluster, make_strategy
     from pipelines.training.watching.trackers import TRACKERS
 
@@ -73,7 +74,13 @@ def main(arguments: list[str]) -> None:
             max_bad_share=config.max_bad_share,
             test_flip=config.recipe.test_flip,
         )
-        pushed = pusher(model, run.serving_dir)
+        about = {
+            "run": config.to_json(),
+            "examples": examples.fingerprint,
+            "top1_error": metrics.top1_error,
+            "weights_licence": licence_of(config.weights, config.network.name),
+        }
+        pushed = pusher(model, run.serving_dir, about)
         starts = read_starts(run.directory)
         again = reproduce_command(
             config, f"{run.directory}-again", starts[-1] if starts else None

@@ -55,10 +55,6 @@ def decoded(
         image = view(record["image/encoded"], seed)
         return delivered, image, record["image/class/label"], seed
 
-    def one_or_blank(*inputs: tf.Tensor) -> tf.data.Dataset:
-        image = tf.data.Dataset.from_tensors(inputs).map(one).ignore_errors()
-        return image.concatenate(_blank(image.element_spec)).take(1)
-
     def whole(
         delivered: tf.Tensor, seeds: tf.Tensor, serialized: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
@@ -75,14 +71,8 @@ def decoded(
         wanted: tf.Tensor, delivered: tf.Tensor, seeds: tf.Tensor, serialized: tf.Tensor
     ) -> tf.data.Dataset:
         inputs = (delivered, seeds, serialized)
-        count = tf.size(delivered, tf.int64)
-        fast = tf.data.Dataset.from_tensors(inputs).map(whole).ignore_errors()
-        slow = tf.data.Dataset.from_tensor_slices(inputs).flat_map(one_or_blank)
-        slow = slow.batch(count)
-        if replace:
-            slow = slow.map(_replaced)
-        chunk = fast.concatenate(slow).take(1)
-        return chunk.map(
+        rows = _replaced if replace else None
+        return past_failures(inputs, whole, one, _blank, rows).map(
             lambda delivered, images, labels, seeds: (
                 wanted,
                 delivered,
@@ -107,10 +97,41 @@ def decoded(
     ).scan(tf.constant(0, tf.int64), watched)
 
 
-def _blank(specs: tuple[tf.TensorSpec, ...]) -> tf.data.Dataset:
+def past_failures(
+    rows: tuple[tf.Tensor, ...],
+    together: Callable[..., tuple[tf.Tensor, ...]],
+    one: Callable[..., tuple[tf.Tensor, ...]],
+    blank: Callable[[tuple[tf.TensorSpec, ...]], tuple[tf.Tensor, ...]],
+    finish: Callable[..., tuple[tf.Tensor, ...]] | None = None,
+) -> tf.data.Dataset:
+    """Maps many rows at once and, where that fails, row by row.
+
+    Args:
+        rows: Tensors of one length.
+        together: Maps all of them.
+        one: Maps one of them; without an error, to what `together` gives of it.
+        blank: Gives, from what `one` would give, what stands for a row that fails.
+        finish: Is applied to the rows where one may have failed.
+
+    Returns:
+        One element: the rows mapped, each in its place.
+    """
+
+    def one_or_blank(*row: tf.Tensor) -> tf.data.Dataset:
+        mapped = tf.data.Dataset.from_tensors(row).map(one).ignore_errors()
+        instead = tf.data.Dataset.from_tensors(blank(mapped.element_spec))
+        return mapped.concatenate(instead).take(1)
+
+    fast = tf.data.Dataset.from_tensors(rows).map(together).ignore_errors()
+    slow = tf.data.Dataset.from_tensor_slices(rows).flat_map(one_or_blank)
+    slow = slow.batch(tf.maximum(tf.shape(rows[0], tf.int64)[0], 1))
+    return fast.concatenate(slow.map(finish) if finish else slow).take(1)
+
+
+def _blank(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.Tensor, ...]:
     _, *others = specs
     zeros = (tf.zeros(spec.shape, spec.dtype) for spec in others)
-    return tf.data.Dataset.from_tensors((tf.constant(_NO_RECORD, tf.int64), *zeros))
+    return (tf.constant(_NO_RECORD, tf.int64), *zeros)
 
 
 def _replaced(delivered: tf.Tensor, *values: tf.Tensor) -> tuple[tf.Tensor, ...]:

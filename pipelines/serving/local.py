@@ -47,10 +47,13 @@ def load_classifier(model: Path) -> Callable[[Path], Answer]:
             raise UserError(f"cannot be read ({error.strerror})") from error
         try:
             answer = signature(image_bytes=tf.constant([encoded]))
-        except tf.errors.InvalidArgumentError as error:
+            valid = answer.get("valid", [True])[0]
+        except tf.errors.InvalidArgumentError:  # As older versions say it.
+            valid = False
+        if not valid:
             (facts,) = inspect([encoded])
             problem = facts.problem or "not a kind that this model decodes"
-            raise UserError(f"cannot be used ({problem})") from error
+            raise UserError(f"cannot be used ({problem})")
         names = [name.decode() for name in answer["classes"].numpy()[0]]
         return list(
             zip(names, answer["probabilities"].numpy()[0].tolist(), strict=True)
@@ -72,8 +75,8 @@ def read_made_from(version: Path) -> dict[str, Any]:
         version: Its folder.
 
     Returns:
-        `"model"`, fingerprints of the trained model's files, and `"files"`, SHA-256 of
-        the version's own.
+        `"model"`, fingerprints of the trained model's files; `"about"`, what `pusher`
+        was told to note; and `"files"`, SHA-256 of the version's own.
     """
     try:
         values = json.loads((version / MADE_FROM).read_text(encoding="utf-8"))

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnet.preprocessing import Preprocessing
+from pipelines.data.decoding import past_failures
 from pipelines.data.pixel_limit import limited
 from pipelines.data.preprocessing import prepare, resize_and_crop
 
@@ -14,6 +15,8 @@ BYTES_SIGNATURE = "serving_default"
 """Takes encoded images."""
 FLOATS_SIGNATURE = "serving_images"
 """Takes decoded images."""
+FEATURES_SIGNATURE = "serving_features"
+"""Takes encoded images and gives what the classifier sees of them."""
 
 Answer = dict[str, tf.Tensor]
 
@@ -22,8 +25,8 @@ class Classifier(tf.Module):
     """A network with its preprocessing and its labels, ready to be saved.
 
     Args:
-        network: Gives probabilities `(batch, classes)` for pixels, RGB in 0..255, as
-            evaluation's does.
+        network: Gives probabilities `(batch, classes)` and pooled features `(batch,
+            channels)` for pixels, RGB in 0..255.
         preprocessing: How those come from an image: orientation, sizes, interpolation.
         labels_path: A text file with one class name per line; it becomes an asset.
         top_k: Number of classes in an answer.
@@ -66,15 +69,32 @@ class Classifier(tf.Module):
 
         Returns:
             `"classes"`: strings `(batch, top_k)`, best first; `"probabilities"`:
-            float32 `(batch, top_k)`.
+            float32 `(batch, top_k)`; `"valid"`: bool `(batch,)`, False where the bytes
+            are no image, or one of more pixels: its classes are empty strings and
+            their probabilities 0.
         """
-        size = self.preprocessing.size
-        images = tf.map_fn(
-            lambda encoded: prepare(limited(encoded), self.preprocessing),
-            image_bytes,
-            fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
-        )
-        return self._answer(images)
+        images, valid = self._decoded(image_bytes)
+        answer = self._answer(images)
+        return {
+            "classes": tf.where(valid[:, None], answer["classes"], ""),
+            "probabilities": tf.where(valid[:, None], answer["probabilities"], 0),
+            "valid": valid,
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def features_of_bytes(self, image_bytes: tf.Tensor) -> Answer:
+        """Gives the features of encoded images, to compare them or to classify by.
+
+        Args:
+            image_bytes: As `classify_bytes`.
+
+        Returns:
+            `"features"`: float32 `(batch, channels)`, zeros where `"valid"`, bool
+            `(batch,)`, is False.
+        """
+        images, valid = self._decoded(image_bytes)
+        _, features = self.network(images, training=False)
+        return {"features": tf.where(valid[:, None], features, 0), "valid": valid}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, "images")]
@@ -86,12 +106,35 @@ class Classifier(tf.Module):
             images: float32 `(batch, height, width, 3)`, RGB in 0..255, of any size.
 
         Returns:
-            As `classify_bytes`.
+            `"classes"` and `"probabilities"` as `classify_bytes`.
         """
         return self._answer(resize_and_crop(images, self.preprocessing))
 
+    def _decoded(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns uint8 `(batch, size, size, 3)` and whether each is an image."""
+        size = self.preprocessing.size
+
+        def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            image = prepare(limited(encoded), self.preprocessing)
+            return tf.ensure_shape(image, (size, size, 3)), tf.constant(True)
+
+        def together(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            images = tf.map_fn(
+                lambda image: one(image)[0],
+                encoded,
+                fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+            )
+            return images, tf.ones(tf.shape(encoded), tf.bool)
+
+        def blank(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.Tensor, ...]:
+            return tuple(tf.zeros(spec.shape, spec.dtype) for spec in specs)
+
+        found = past_failures((image_bytes,), together, one, blank)
+        images, valid = found.get_single_element()
+        return images, valid
+
     def _answer(self, images: tf.Tensor) -> Answer:
-        scores = self.network(images, training=False)
+        scores, _ = self.network(images, training=False)
         probabilities, indices = tf.math.top_k(scores, self.top_k)
         return {
             "classes": self.labels.lookup(tf.cast(indices, tf.int64)),
@@ -100,7 +143,7 @@ class Classifier(tf.Module):
 
 
 def save(classifier: Classifier, directory: Path) -> None:
-    """Writes a SavedModel with both signatures.
+    """Writes a SavedModel with all signatures.
 
     Args:
         classifier: What to save.
@@ -109,5 +152,6 @@ def save(classifier: Classifier, directory: Path) -> None:
     signatures: dict[str, Callable[..., Answer]] = {
         BYTES_SIGNATURE: classifier.classify_bytes,
         FLOATS_SIGNATURE: classifier.classify_images,
+        FEATURES_SIGNATURE: classifier.features_of_bytes,
     }
     tf.saved_model.save(classifier, str(directory), signatures=signatures)

@@ -48,6 +48,25 @@ def load_initial_weights(model: keras.Model, source: str) -> LoadedWeights:
     return loaded
 
 
+def licence_of(source: str, network: str) -> str | None:
+    """Returns the licence of a preset's weights, None of others and where unknown.
+
+    Args:
+        source: See `load_initial_weights`.
+        network: The name of the network, for `"imagenet"`.
+
+    Example:
+
+    >>> licence_of("timm/resnet50.a1_in1k", "resnet50")
+    'apache-2.0'
+    """
+    name = source.partition("=")[0]
+    if name == "imagenet":
+        return weights.default_preset(network).licence
+    preset = weights.PRESETS.get(name)
+    return preset.licence if preset else None
+
+
 def keep_preprocessing(directory: Path, preprocessing: Preprocessing) -> None:
     """Notes what a run begins with, since its weights may be gone when it goes on."""
     text = json.dumps(dataclasses.asdict(preprocessing), indent=2)

@@ -1,6 +1,7 @@
 """The commands as a user runs them, on a folder of real JPEG files."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -85,6 +86,11 @@ def test_whole_way(finished):
         "serving/resnet20/1/saved_model.pb",
     ):
         assert (run / name).is_file()
+    made_from = run / "serving/resnet20/1/assets.extra/made_from.json"
+    about = json.loads(made_from.read_text())["about"]
+    assert about["run"]["recipe"]["epochs"] == 2
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert about["top1_error"] == evaluation["top1_error"]
     assert list((run / "model" / "tensorboard").rglob("events.out.tfevents*"))
     assert not list(run.rglob("*partial*"))
     with (run / "model" / "history.csv").open(newline="") as file:

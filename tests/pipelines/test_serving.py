@@ -1,6 +1,7 @@
 """The exported model as a server sees it: without Keras, by its signatures."""
 
 import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import keras_resnet
 from keras_resnet.training import RECIPES
@@ -21,8 +24,12 @@ from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.preprocessing import prepare
 from pipelines.errors import UserError
 from pipelines.serving.local import load_classifier, versions
-from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
-from pipelines.training.initial_weights import load_initial_weights
+from pipelines.serving.signatures import (
+    BYTES_SIGNATURE,
+    FEATURES_SIGNATURE,
+    FLOATS_SIGNATURE,
+)
+from pipelines.training.initial_weights import licence_of, load_initial_weights
 from pipelines.training.model import TrainedModel
 from pipelines.training.network import preprocessing_for, takes_pixels
 
@@ -169,6 +176,52 @@ def test_serves_without_keras(version, validation, signatures, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", [BYTES_SIGNATURE, FEATURES_SIGNATURE])
+def test_a_bad_image_marks_its_own_row(name, validation, signatures):
+    first, second = validation[0][:2]
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "png")
+    rows = [first, b"no image", bomb.getvalue(), second[: len(second) // 2], second]
+    answer = signatures[name](image_bytes=tf.constant(rows))
+    good = signatures[name](image_bytes=tf.constant([first, second]))
+    assert answer.pop("valid").numpy().tolist() == [True, False, False, False, True]
+    assert good.pop("valid").numpy().all()
+    for key, values in answer.items():
+        np.testing.assert_array_equal(values.numpy()[[0, 4]], good[key])
+        assert not values.numpy()[1:4].any()
+
+
+def test_features_are_what_the_classifier_sees(tiny_model, validation, signatures):
+    images = tf.constant(validation[0][:4])
+    features = signatures[FEATURES_SIGNATURE](image_bytes=images)["features"]
+    kernel, bias = tiny_model.load_keras().layers[-1].get_weights()
+    logits = features.numpy() @ kernel + bias
+    answer = signatures[BYTES_SIGNATURE](image_bytes=images)
+    expected = np.sort(tf.nn.softmax(logits), axis=1)[:, ::-1][:, :5]
+    np.testing.assert_allclose(answer["probabilities"], expected, rtol=1e-4)
+
+
+def test_warm_up_requests_are_answered(version, signatures):
+    """As TF Serving replays them: each to the signature that it names."""
+    path = str(version / "assets.extra" / "tf_serving_warmup_requests")
+    asked = set()
+    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        request = log.predict_log.request
+        asked.add(request.model_spec.signature_name)
+        answer = signatures[request.model_spec.signature_name](
+            **{name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        )
+        assert all(value.shape[0] == 1 for value in answer.values())
+    assert asked == {BYTES_SIGNATURE, FLOATS_SIGNATURE, FEATURES_SIGNATURE}
+
+
+def test_licence_of_the_weights():
+    assert licence_of("timm/resnet50.a1_in1k=file.bin", "resnet50") == "apache-2.0"
+    assert licence_of("imagenet", "resnet18") == "bsd-3-clause"
+    assert licence_of("runs/demo", "resnet18") is None
+
+
 def test_labels_are_an_asset(version, drawings):
     labels = (version / "assets" / "labels.txt").read_text().splitlines()
     assert tuple(labels) == drawings.classes
@@ -197,12 +250,11 @@ def test_saved_model_cli_shows_the_signatures(version):
 
 
 def test_predict_request_fits_the_signature(version, validation):
-    apis = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
-    request = apis.PredictRequest()
+    request = predict_pb2.PredictRequest()
     request.model_spec.name = "resnet20"
     request.model_spec.signature_name = BYTES_SIGNATURE
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(validation[0][:2]))
-    received = apis.PredictRequest.FromString(request.SerializeToString())
+    received = predict_pb2.PredictRequest.FromString(request.SerializeToString())
 
     graph = saved_model_pb2.SavedModel.FromString(
         (version / "saved_model.pb").read_bytes()
@@ -256,9 +308,3 @@ def test_local_classifier(version, validation, tmp_path):
         classify(tmp_path / "missing.jpg")
     with pytest.raises(UserError, match="holds no exported model"):
         load_classifier(tmp_path)
-
-
-def test_versions_are_numbers(tmp_path):
-    for name in ("2", "10", "²", "next", ".partial-3"):
-        (tmp_path / name).mkdir()
-    assert versions(tmp_path) == [2, 10]

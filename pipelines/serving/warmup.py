@@ -1,0 +1,49 @@
+"""Requests that TF Serving sends itself before a version is live.
+
+Without them the first users wait while TensorFlow makes its kernels ready.
+"""
+
+from pathlib import Path
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from pipelines.serving.signatures import (
+    BYTES_SIGNATURE,
+    FEATURES_SIGNATURE,
+    FLOATS_SIGNATURE,
+)
+
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
+"""Where a version keeps them, by TF Serving's rule."""
+
+
+def write_warmup(version: Path, size: int) -> None:
+    """Writes one request for each signature.
+
+    Args:
+        version: The folder of a SavedModel.
+        size: Height and width of the image in them, in pixels.
+
+    Example:
+
+    >>> write_warmup(Path("runs/demo/serving/resnet20/1"), 32)
+    """
+    image = tf.fill([size, size, 3], 128)
+    encoded = tf.io.encode_jpeg(tf.cast(image, tf.uint8))
+    floats = tf.cast(image, tf.float32)
+    inputs = {
+        BYTES_SIGNATURE: ("image_bytes", encoded),
+        FEATURES_SIGNATURE: ("image_bytes", encoded),
+        FLOATS_SIGNATURE: ("images", floats),
+    }
+    path = version / WARMUP
+    path.parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, (name, value) in inputs.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.signature_name = signature
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value[None]))
+            log = prediction_log_pb2.PredictLog(request=request)
+            record = prediction_log_pb2.PredictionLog(predict_log=log)
+            writer.write(record.SerializeToString())
