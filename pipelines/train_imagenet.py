@@ -63,6 +63,7 @@ def main(arguments: list[str]) -> None:
             strategy=strategy,
             options=options,
             watch=watch,
+            when_saved=lambda: make_report(run),
             console=console,
         )
         if not Cluster.of(strategy).is_chief:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def trainer(
     strategy: tf.distribute.Strategy | None = None,
     options: LoopOptions | None = None,
     watch: WatchOptions | None = None,
+    when_saved: Callable[[], object] = lambda: None,
     console: Console | None = None,
 ) -> TrainedModel:
     """Trains a network on the examples' split `"train"`.
@@ -72,6 +74,7 @@ def trainer(
         strategy: Where steps run. Defaults to the one device.
         options: How the run is fed and kept. Defaults to `LoopOptions()`.
         watch: What to watch meanwhile. Defaults to `WatchOptions()`.
+        when_saved: Called by the chief after each checkpoint.
         console: Where to say what happens. Defaults to standard output.
 
     Returns:
@@ -169,6 +172,7 @@ def trainer(
         settings=settings,
         directory=directory,
         callbacks=callbacks,
+        when_saved=when_saved,
         watch=StallWatch(console, examples=examples.directory),
         options=options,
         console=console,

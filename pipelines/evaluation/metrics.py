@@ -49,6 +49,7 @@ class Metrics:
         top5_error: Share of images whose class is not among the highest five.
         loss: Mean cross-entropy in nats.
         class_errors: Top-1 error of each class; None for classes without images.
+        class_images: Number of images of each class.
         images_per_second: Rate, reading and decoding included.
         hardest: The mistakes of greatest loss, the greatest first, at most `HARDEST`.
         confusion: Number of images by their class and the predicted one, int64
@@ -60,6 +61,7 @@ class Metrics:
     top5_error: float
     loss: float
     class_errors: tuple[float | None, ...]
+    class_images: tuple[int, ...]
     images_per_second: float
     hardest: tuple[Mistake, ...] = ()
     confusion: np.ndarray | None = dataclasses.field(default=None, compare=False)
@@ -157,6 +159,7 @@ class _Tally:
                     self.class_wrong, self.class_images, strict=True
                 )
             ),
+            class_images=tuple(self.class_images.tolist()),
             images_per_second=self.images / seconds,
             hardest=tuple(self.hardest),
             confusion=self.confusion,

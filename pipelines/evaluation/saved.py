@@ -77,7 +77,8 @@ class Evaluation:
             if {**known, **made_from} != known:
                 return None
             split, test_flip = values.pop("split"), values.pop("test_flip")
-            values["class_errors"] = tuple(values["class_errors"])
+            for name in ("class_errors", "class_images"):
+                values[name] = tuple(values[name])
             values["hardest"] = tuple(Mistake(**one) for one in values["hardest"])
             if values["confusion"] is not None:
                 with np.load(path.with_name(values["confusion"])) as matrices:

@@ -2,12 +2,13 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-_WIDTH, _HEIGHT, _FLOOR, _TOP = 320, 130, 108, 6
+_WIDTH, _HEIGHT, _FLOOR, _TOP = 480, 250, 222, 20
+_LEFT, _RIGHT = 56, _WIDTH - 12
 
 
 class Bucket(NamedTuple):
@@ -59,15 +60,12 @@ def histogram(label: str, series: Mapping[str, Sequence[Bucket]]) -> str:
         points = []
         for bucket in one:
             y = _FLOOR - (_FLOOR - _TOP) * _density(bucket) / (densest or 1)
-            points += [f"{_x(value, low, high):.1f},{y:.1f}" for value in bucket[:2]]
-        first = f"{_x(one[0].low, low, high):.1f},{_FLOOR}"
-        last = f"{_x(one[-1].high, low, high):.1f},{_FLOOR}"
+            points += [f"{_x(value, low, high)},{y:.1f}" for value in bucket[:2]]
+        first = f"{_x(one[0].low, low, high)},{_FLOOR}"
+        last = f"{_x(one[-1].high, low, high)},{_FLOOR}"
         outline = " L".join([first, *points, last])
         paths.append(f'<path class="area {name}" d="M{outline}"/>')
-    ends = [(8, low, "start"), (_WIDTH - 8, high, "end")]
-    if low == high:
-        ends = [(_WIDTH // 2, low, "middle")]
-    return _svg(label, [*paths, *(_tick(*end) for end in ends)])
+    return _svg(label, [*paths, *_x_ticks(low, high)])
 
 
 def ranked(label: str, values: Sequence[float], unit: str = "images") -> str:
@@ -81,25 +79,30 @@ def ranked(label: str, values: Sequence[float], unit: str = "images") -> str:
     Returns:
         An `<svg>` element.
     """
-    step = (_WIDTH - 16) / (len(values) - 1)
+    last = len(values)
+
+    def height(value: float) -> float:
+        return _FLOOR - (_FLOOR - _TOP) * value / values[0]
+
     points = [
-        f"{8 + index * step:.1f},{_FLOOR - (_FLOOR - _TOP) * value / values[0]:.1f}"
-        for index, value in enumerate(values)
+        f"{_x(rank, 1, last)},{height(value):.1f}"
+        for rank, value in enumerate(values, 1)
     ]
-    outline = " L".join([f"8,{_FLOOR}", *points, f"{_WIDTH - 8},{_FLOOR}"])
+    outline = " L".join([f"{_LEFT},{_FLOOR}", *points, f"{_RIGHT},{_FLOOR}"])
+    ticks = MaxNLocator(nbins=5).tick_values(0, values[0])
     return _svg(
         label,
         [
             f'<path class="area ranked" d="M{outline}"/>',
-            f'<text x="12" y="{_TOP + 10}">{short(values[0])} {unit}</text>',
-            _tick(_WIDTH - 8, values[-1], "end"),
+            *_y_ticks((tick, height(tick)) for tick in ticks),
+            *_x_ticks(1, last),
+            _scale_name(f"{unit}, linear scale"),
         ],
     )
 
 
 Points = Sequence[tuple[float, float]]
 
-_LEFT = 46
 _MANY_POINTS = 60
 _WIDE_RANGE = 30
 
@@ -107,8 +110,8 @@ _WIDE_RANGE = 30
 def lines(label: str, series: Mapping[str, Points]) -> str:
     """Draws values over one another, left to right.
 
-    The scale is logarithmic where positive values reach over more than a factor of 30.
-    A line has a gap where a value is not a number.
+    The scale is logarithmic where positive values reach over more than a factor of 30;
+    which it is stands at its top. A line has a gap where a value is not a number.
 
     Args:
         label: What a screen reader says.
@@ -125,7 +128,10 @@ def lines(label: str, series: Mapping[str, Points]) -> str:
     finite = [y for points in series.values() for _, y in points if math.isfinite(y)]
     xs = [x for points in series.values() for x, _ in points]
     is_log = min(finite) > 0 and max(finite) > _WIDE_RANGE * min(finite)
-    locator = LogLocator(numticks=4) if is_log else MaxNLocator(nbins=4)
+    locator: Locator = MaxNLocator(nbins=6)
+    if is_log:
+        is_wide = max(finite) > _WIDE_RANGE**2 * min(finite)
+        locator = LogLocator(subs=(1,) if is_wide else (1, 2, 5), numticks=6)
     ticks = [finite[0]]
     if min(finite) < max(finite):
         ticks = list(locator.tick_values(min(finite), max(finite)))
@@ -135,39 +141,28 @@ def lines(label: str, series: Mapping[str, Points]) -> str:
         low, high = min(low, ticks[0]), max(high, ticks[-1])
     bottom, top = low - (high == low), high + (high == low)
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        across = (x - min(xs)) / (max(xs) - min(xs)) if len(set(xs)) > 1 else 0.5
+    def place(x: float, y: float) -> tuple[str, float]:
         up = (scale(y) - bottom) / (top - bottom)
-        return (
-            _LEFT + (_WIDTH - 8 - _LEFT) * across,
-            _FLOOR - (_FLOOR - _TOP) * up,
-        )
+        return _x(x, min(xs), max(xs)), _FLOOR - (_FLOOR - _TOP) * up
 
-    parts = []
-    for tick in ticks:
-        y = place(xs[0], tick)[1]
-        if _TOP - 1 <= y <= _FLOOR + 1:
-            parts.append(
-                f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - 8}" y1="{y:.1f}" '
-                f'y2="{y:.1f}"/><text x="{_LEFT - 6}" y="{y + 4:.1f}" '
-                f'text-anchor="end">{tick:.4g}</text>'
-            )
+    parts = [
+        _scale_name("logarithmic scale" if is_log else "linear scale"),
+        *_y_ticks((tick, place(xs[0], tick)[1]) for tick in ticks),
+        *_x_ticks(min(xs), max(xs)),
+    ]
     for name, points in series.items():
         for run in _finite_runs(points):
             places = [place(*point) for point in run]
             if len(run) > 1:
-                outline = " L".join(f"{x:.1f},{y:.1f}" for x, y in places)
+                outline = " L".join(f"{x},{y:.1f}" for x, y in places)
                 parts.append(f'<path class="curve {name}" d="M{outline}"/>')
             if len(run) == 1 or len(points) <= _MANY_POINTS:
                 parts += [
-                    f'<circle class="dot {name}" cx="{x:.1f}" cy="{y:.1f}" r="2.5">'
+                    f'<circle class="dot {name}" cx="{x}" cy="{y:.1f}" r="2.5">'
                     f"<title>{short(point[0])}: {point[1]:.4g}</title></circle>"
                     for point, (x, y) in zip(run, places, strict=True)
                 ]
-    ends = [(_LEFT, min(xs), "start"), (_WIDTH - 8, max(xs), "end")]
-    if len(set(xs)) == 1:
-        ends = [((_LEFT + _WIDTH - 8) // 2, xs[0], "middle")]
-    return _svg(label, [*parts, *(_tick(*end) for end in ends)], _LEFT)
+    return _svg(label, parts)
 
 
 def _finite_runs(points: Points) -> list[list[tuple[float, float]]]:
@@ -187,25 +182,47 @@ def short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _x(value: float, low: float, high: float) -> float:
+def _x(value: float, low: float, high: float) -> str:
     share = (value - low) / (high - low) if high > low else 0.5 + (value - low)
-    return 8 + (_WIDTH - 16) * min(max(share, 0.0), 1.0)
+    return f"{_LEFT + (_RIGHT - _LEFT) * min(max(share, 0.0), 1.0):.1f}"
 
 
 def _density(bucket: Bucket) -> float:
     return bucket.share / (bucket.high - bucket.low)
 
 
-def _tick(x: int, value: float, anchor: str) -> str:
-    return (
-        f'<text x="{x}" y="{_FLOOR + 16}" text-anchor="{anchor}">{short(value)}</text>'
-    )
+def _x_ticks(low: float, high: float) -> Iterator[str]:
+    ticks: Iterable[float] = [low]
+    if low < high:
+        whole = float(low).is_integer() and float(high).is_integer()
+        locator = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=whole)
+        ticks = (t for t in locator.tick_values(low, high) if low <= t <= high)
+    for tick in ticks:
+        x = _x(tick, low, high)
+        yield (
+            f'<line class="axis" x1="{x}" x2="{x}" y1="{_FLOOR}" y2="{_FLOOR + 5}"/>'
+            f'<text x="{x}" y="{_FLOOR + 19}" text-anchor="middle">{short(tick)}</text>'
+        )
 
 
-def _svg(label: str, parts: Sequence[str], left: int = 8) -> str:
+def _y_ticks(ticks: Iterable[tuple[float, float]]) -> Iterator[str]:
+    """Yields lines across the chart, given as values and their heights."""
+    for tick, y in ticks:
+        if _TOP - 1 <= y <= _FLOOR + 1:
+            yield (
+                f'<line class="axis" x1="{_LEFT}" x2="{_RIGHT}" y1="{y:.1f}" '
+                f'y2="{y:.1f}"/><text x="{_LEFT - 6}" y="{y + 4:.1f}" '
+                f'text-anchor="end">{tick:.4g}</text>'
+            )
+
+
+def _scale_name(name: str) -> str:
+    return f'<text x="{_LEFT}" y="{_TOP - 8}">{html.escape(name)}</text>'
+
+
+def _svg(label: str, parts: Iterable[str]) -> str:
     floor = (
-        f'<line class="axis" x1="{left}" x2="{_WIDTH - 8}" y1="{_FLOOR}" '
-        f'y2="{_FLOOR}"/>'
+        f'<line class="axis" x1="{_LEFT}" x2="{_RIGHT}" y1="{_FLOOR}" y2="{_FLOOR}"/>'
     )
     return (
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '

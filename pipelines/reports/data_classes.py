@@ -10,14 +10,16 @@ from pipelines.data.quality.samples import Samples, read_features
 from pipelines.data.quality.statistics import value_counts
 from pipelines.data.quality.summary import CLASS, IMAGE
 from pipelines.reports.charts import ranked
-from pipelines.reports.markup import NUMBER, legend, text
+from pipelines.reports.markup import NUMBER, Section, legend, text
 from pipelines.reports.thumbnails import thumbnail
 
 _MOST_BARS = 24
 
 
-def balance(splits: Sequence[statistics_pb2.DatasetFeatureStatistics]) -> str:
-    """Returns a section with the number of images of each class.
+def balance(
+    splits: Sequence[statistics_pb2.DatasetFeatureStatistics],
+) -> Section | None:
+    """Returns a section with the number of images of each class, if they have names.
 
     Args:
         splits: The statistics of each split, the training images first.
@@ -29,7 +31,7 @@ def balance(splits: Sequence[statistics_pb2.DatasetFeatureStatistics]) -> str:
         key=lambda name: (-train.get(name, 0), name),
     )
     if not names:
-        return ""
+        return None
     totals = {split: sum(one.values()) for split, one in counts.items()}
     most = max(
         one.get(name, 0) / totals[split]
@@ -66,15 +68,16 @@ def balance(splits: Sequence[statistics_pb2.DatasetFeatureStatistics]) -> str:
         chart = (
             f"<figure>{ranked(label, values)}<figcaption>{label}</figcaption></figure>"
         )
-    return (
-        f'<section><h2>Class balance</h2>{legend(counts)}<p class="soft">{note}</p>'
+    return Section(
+        "Class balance",
+        f'{legend(counts)}<p class="soft">{note}</p>'
         f'{chart}<div class="scroll"><table class="balance"><thead><tr>'
         f'<th scope="col">Class</th>{head}<th scope="col">Share</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>",
     )
 
 
-def sample_images(examples: Examples, samples: Samples) -> str:
+def sample_images(examples: Examples, samples: Samples) -> Section:
     """Returns a section with small images of each class.
 
     Args:
@@ -110,7 +113,7 @@ def sample_images(examples: Examples, samples: Samples) -> str:
             f"The first training images of the {shown // 2} most and the {shown // 2} "
             f"least frequent of {samples.classes:,} classes."
         )
-    return (
-        f'<section><h2>Samples</h2><p class="soft">{note}</p>'
-        f'<div class="samples">{"".join(groups)}</div></section>'
+    return Section(
+        "Samples",
+        f'<p class="soft">{note}</p><div class="samples">{"".join(groups)}</div>',
     )

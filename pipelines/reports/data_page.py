@@ -28,7 +28,7 @@ from pipelines.data.quality.summary import (
 from pipelines.data.quality.validation import Validation
 from pipelines.reports.charts import Bucket, histogram, short
 from pipelines.reports.data_classes import balance, sample_images
-from pipelines.reports.markup import legend, table, text
+from pipelines.reports.markup import Section, legend, table, text
 from pipelines.reports.page import write_page
 
 _CHARTED = (
@@ -71,7 +71,6 @@ def write_data_page(
     source = str(examples.made_from.get("source", examples.directory.name))
     splits = list(statistics.datasets)
     sections = (
-        _header(source, examples),
         _anomalies(validation.anomalies),
         _splits(examples, splits),
         balance(splits),
@@ -80,19 +79,18 @@ def write_data_page(
         _distances(validation.measured),
         sample_images(examples, samples),
     )
-    write_page(path, f"Data: {source}", sections)
+    write_page(path, f"Data: {source}", _header(source, examples), sections)
 
 
 def _header(source: str, examples: Examples) -> str:
     images = sum(examples.counts.values())
     return (
-        f"<header><h1>{text(source)}</h1>"
+        f"<h1>{text(source)}</h1>"
         f'<p class="soft">{images:,} images of {len(examples.classes):,} classes</p>'
-        "</header>"
     )
 
 
-def _anomalies(anomalies: Sequence[Anomaly]) -> str:
+def _anomalies(anomalies: Sequence[Anomaly]) -> Section:
     if not anomalies:
         items = (
             '<div class="anomaly good"><span class="badge">&#10003; None found</span>'
@@ -112,14 +110,14 @@ def _anomalies(anomalies: Sequence[Anomaly]) -> str:
                 else ("warning", "&#9888; Warning")
             ]
         )
-    return f'<section id="anomalies"><h2>Anomalies</h2>{items}</section>'
+    return Section("Anomalies", items)
 
 
 def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def _splits(examples: Examples, splits: Sequence[_Split]) -> str:
+def _splits(examples: Examples, splits: Sequence[_Split]) -> Section:
     columns = []
     for split in splits:
         image = (
@@ -150,10 +148,10 @@ def _splits(examples: Examples, splits: Sequence[_Split]) -> str:
         f"images, too. {short(examples.skipped_count)} images of the source could not "
         "be used."
     )
-    return f'<section><h2>Splits</h2>{facts}<p class="soft">{notes}</p></section>'
+    return Section("Splits", f'{facts}<p class="soft">{notes}</p>')
 
 
-def _distributions(splits: Sequence[_Split]) -> str:
+def _distributions(splits: Sequence[_Split]) -> Section:
     figures = []
     for feature, title, unit in _CHARTED:
         series, ranges = {}, []
@@ -179,14 +177,14 @@ def _distributions(splits: Sequence[_Split]) -> str:
                 f"<figcaption>{unit}<br>{'<br>'.join(map(text, ranges))}</figcaption>"
                 "</figure>"
             )
-    return (
-        "<section><h2>Sizes and brightness</h2>"
+    return Section(
+        "Sizes and brightness",
         f"{legend(split.name for split in splits)}"
-        f'<div class="charts">{"".join(figures)}</div></section>'
+        f'<div class="charts">{"".join(figures)}</div>',
     )
 
 
-def _channels(splits: Sequence[_Split]) -> str:
+def _channels(splits: Sequence[_Split]) -> Section:
     rows = []
     for split in splits:
         image = feature_statistics(split, IMAGE)
@@ -206,12 +204,12 @@ def _channels(splits: Sequence[_Split]) -> str:
             )
     head = ["", "mean", "deviation", "mean / 255", "deviation / 255"]
     caption = "Over all pixels of the images looked at, as normalisation uses them."
-    return f"<section><h2>Channels</h2>{table(head, rows, caption)}</section>"
+    return Section("Channels", table(head, rows, caption))
 
 
-def _distances(measured: Sequence[Measured]) -> str:
+def _distances(measured: Sequence[Measured]) -> Section | None:
     if not measured:
-        return ""
+        return None
     rows = [
         [
             f"{one.feature}, {_COMPARED[one.kind]}",
@@ -222,7 +220,7 @@ def _distances(measured: Sequence[Measured]) -> str:
         for one in measured
     ]
     head = ["", "distance", "value", "threshold"]
-    return f"<section><h2>Distances</h2>{table(head, rows)}</section>"
+    return Section("Distances", table(head, rows))
 
 
 _COMPARED = {

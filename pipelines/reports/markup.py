@@ -1,9 +1,30 @@
 """Pieces of HTML."""
 
 import html
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipelines.evaluation.intervals import CONFIDENCE, wilson
 
 NUMBER = ' class="number"'
+
+
+class Section(NamedTuple):
+    """A part of a page.
+
+    Attributes:
+        title: Plain text, that of no other part of the page.
+        body: HTML.
+    """
+
+    title: str
+    body: str
+
+    @property
+    def anchor(self) -> str:
+        """What a link to it names."""
+        return re.sub(r"\W+", "-", self.title.lower())
 
 
 def text(value: object) -> str:
@@ -45,3 +66,27 @@ def legend(names: Iterable[str]) -> str:
         for name in names
     )
     return f'<div class="legend">{items}</div>'
+
+
+def folded(summary: str, body: str) -> str:
+    """Returns HTML that its reader opens.
+
+    Args:
+        summary: Plain text, which always shows.
+        body: HTML.
+    """
+    return f"<details><summary>{text(summary)}</summary>{body}</details>"
+
+
+def counted(count: int, total: int, of_what: str = "") -> str:
+    """Returns the counts behind a share, and how far it may be from the true one.
+
+    Example:
+
+    >>> counted(8, 45, "images")
+    '8 of 45 images, 95% interval 9.3% to 31.3%'
+    """
+    low, high = wilson(count, total)
+    return f"{count:,} of {total:,} {of_what}".rstrip() + (
+        f", {CONFIDENCE:.0%} interval {low:.1%} to {high:.1%}"
+    )

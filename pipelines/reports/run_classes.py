@@ -11,7 +11,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation.metrics import MOST_CONFUSABLE, Metrics, Mistake
 from pipelines.evaluation.saved import Evaluation
 from pipelines.reports.charts import ranked
-from pipelines.reports.markup import NUMBER, table, text
+from pipelines.reports.markup import NUMBER, Section, counted, table, text
 from pipelines.reports.run_facts import RunFacts
 from pipelines.reports.thumbnails import Thumbnail, thumbnail
 
@@ -20,7 +20,7 @@ _MOST_PAIRS = 25
 _MOST_BARS = 24
 
 
-def confusion(facts: RunFacts, metrics: Metrics) -> str:
+def confusion(facts: RunFacts, metrics: Metrics) -> Section:
     """Returns a section that says which classes are taken for which.
 
     Few classes are shown as a matrix, of more the most frequent confusions.
@@ -35,10 +35,10 @@ def confusion(facts: RunFacts, metrics: Metrics) -> str:
         body = _matrix(facts, matrix)
     else:
         body = _pairs(facts, matrix)
-    return f"<section><h2>Confusions</h2>{body}</section>"
+    return Section("Confusions", body)
 
 
-def class_errors(facts: RunFacts, metrics: Metrics) -> str:
+def class_errors(facts: RunFacts, metrics: Metrics) -> Section:
     """Returns a section with the top-1 error of each class, the highest first."""
     errors = {
         label: error
@@ -65,8 +65,9 @@ def class_errors(facts: RunFacts, metrics: Metrics) -> str:
     rows = "".join(
         f'<tr><th scope="row">{text(facts.class_name(label))}</th>'
         f"<td{NUMBER}>{errors[label]:.2%}</td>"
-        '<td class="bars" aria-hidden="true"><div class="bar error" '
-        f'style="width:{100 * errors[label]:.2f}%"></div></td></tr>'
+        f'<td class="bars"><div class="bar error" '
+        f'style="width:{100 * errors[label]:.2f}%"></div><small>'
+        f"{_wrong(metrics, label)}</small></td></tr>"
         for label in ordered[:_MOST_BARS]
     )
     chart = ""
@@ -77,16 +78,16 @@ def class_errors(facts: RunFacts, metrics: Metrics) -> str:
             f"<figure>{ranked(label, values, '%')}<figcaption>{label}</figcaption>"
             "</figure>"
         )
-    return (
-        f'<section><h2>Error of each class</h2><p class="soft">{text(" ".join(notes))}'
-        f'</p>{chart}<div class="scroll"><table class="balance"><thead><tr>'
+    return Section(
+        "Error of each class",
+        f'<p class="soft">{text(" ".join(notes))}</p>{chart}'
+        '<div class="scroll"><table class="balance"><thead><tr>'
         f'<th scope="col">Class</th><th scope="col"{NUMBER}>Top-1 error</th>'
-        f'<th scope="col"></th></tr></thead><tbody>{rows}</tbody></table></div>'
-        "</section>"
+        f'<th scope="col"></th></tr></thead><tbody>{rows}</tbody></table></div>',
     )
 
 
-def mistakes(facts: RunFacts, evaluation: Evaluation) -> str:
+def mistakes(facts: RunFacts, evaluation: Evaluation) -> Section:
     """Returns a section with the mistakes of greatest loss as pictures."""
     hardest = evaluation.metrics.hardest
     if not hardest:
@@ -99,15 +100,22 @@ def mistakes(facts: RunFacts, evaluation: Evaluation) -> str:
             '<p class="soft">The images whose own class got the least probability, the '
             f'worst first.</p><div class="mistakes">{figures}</div>'
         )
-    return f"<section><h2>Hardest mistakes</h2>{body}</section>"
+    return Section("Hardest mistakes", body)
+
+
+def _wrong(metrics: Metrics, label: int) -> str:
+    images = metrics.class_images[label]
+    return counted(round(images * (metrics.class_errors[label] or 0)), images)
 
 
 def _matrix(facts: RunFacts, matrix: np.ndarray) -> str:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [text(facts.class_name(label)) for label in range(len(matrix))]
-    head = "".join(f'<th scope="col">{name}</th>' for name in names)
+    head = "".join(
+        f'<th scope="col" title="{name}"><span>{name}</span></th>' for name in names
+    )
     rows = "".join(
-        f'<tr><th scope="row">{names[label]}</th>'
+        f'<tr><th scope="row" title="{names[label]}">{names[label]}</th>'
         + "".join(
             f"<td{' class=right' if label == prediction else ''} "
             f'style="--share:{shares[label, prediction]:.3f}">'
@@ -136,13 +144,13 @@ def _pairs(facts: RunFacts, matrix: np.ndarray) -> str:
                 [
                     facts.class_name(label),
                     facts.class_name(prediction),
-                    f"{count:,}",
                     f"{count / matrix[label].sum():.1%}",
+                    counted(count, int(matrix[label].sum())),
                 ]
             )
     if not rows:
         return '<p class="soft">No class was taken for another.</p>'
-    head = ["Class", "taken for", "images", "share of the class"]
+    head = ["Class", "taken for", "share of the class", "images"]
     return table(head, rows, "The most frequent confusions.")
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipelines.reports.charts import Points, lines
-from pipelines.reports.markup import legend, table, text
+from pipelines.reports.markup import Section, folded, legend, table, text
 from pipelines.reports.run_facts import RunFacts
 
 _MOST_POINTS = 400
@@ -38,19 +38,20 @@ _STEP_CHARTS = (
 )
 
 
-def curves(facts: RunFacts) -> str:
+def curves(facts: RunFacts) -> Section:
     """Returns a section with a chart of each measured quantity by epoch."""
     if not facts.finished_epochs:
         body = '<p class="soft">No epoch is finished yet; the curves begin then.</p>'
-        return f"<section><h2>Curves</h2>{body}</section>"
+        return Section("Curves", body)
     charts = _charts(_EPOCH_CHARTS, facts.epochs, facts.epochs["epoch"] + 1, "epoch")
-    return (
-        f"<section><h2>Curves</h2>{legend(('train', 'validation'))}{charts}"
-        f"<details><summary>As numbers</summary>{_numbers(facts)}</details></section>"
+    return Section(
+        "Curves",
+        f"{legend(('train', 'validation'))}{charts}"
+        f"{folded('As numbers', _numbers(facts))}",
     )
 
 
-def steps(facts: RunFacts) -> str:
+def steps(facts: RunFacts) -> Section:
     """Returns a section with a chart of each measured quantity by step."""
     if not {"epoch", "step"} <= facts.steps.keys() or not len(facts.steps["step"]):
         body = (
@@ -66,7 +67,7 @@ def steps(facts: RunFacts) -> str:
             facts.steps["epoch"] + in_epoch / longest,
             f"epochs, of {longest:,.0f} steps",
         )
-    return f"<section><h2>Steps</h2>{body}</section>"
+    return Section("Steps", body)
 
 
 def _charts(

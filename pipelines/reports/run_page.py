@@ -2,31 +2,36 @@
 
 import dataclasses
 import datetime
+import functools
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 import keras_resnet
 from keras_resnet.training import RECIPES
 from pipelines.errors import UserError
 from pipelines.reports import run_classes, run_curves
-from pipelines.reports.markup import table, text
+from pipelines.reports.markup import Section, counted, folded, table, text
 from pipelines.reports.page import write_page
 from pipelines.reports.run_facts import RunFacts
 from pipelines.runs.differences import differences, flat
 from pipelines.runs.folder import Run
 from pipelines.runs.request import reproduce_command
+from pipelines.training.network import preprocessing_for
 
 _MOST_EVENTS = 50
+_REFRESH_SECONDS = 30
 
 
 def make_report(run: Run) -> Path:
     """Writes `report.html` of what a run has made so far.
 
-    The same folder gives the same page.
+    The same folder gives the same page. Until the model is trained, a browser that
+    shows it looks for a newer one every 30 seconds.
 
     Args:
         run: The run; it may be going on.
@@ -44,26 +49,30 @@ def make_report(run: Run) -> Path:
     """
     facts = RunFacts.of(run)
     title = f"{facts.config.network.name} on {facts.config.data}"
-    sections = (
-        f"<header><h1>{text(title)}</h1>"
+    header = (
+        f"<h1>{text(title)}</h1>"
         f'<p class="soft">recipe {text(facts.config.recipe.name)}, '
-        f"{text(run.directory.resolve().name)}</p></header>",
+        f"{text(run.directory.resolve().name)}</p>"
+    )
+    sections = (
         _headline(facts),
+        _next_commands(facts),
         run_curves.curves(facts),
         run_curves.steps(facts),
         *_evaluated(facts),
-        _configuration(facts),
+        *_configuration(facts),
         _data(facts),
         _environment(facts),
         _command(facts),
         _kept(facts),
     )
     path = run.directory / "report.html"
-    write_page(path, f"Run: {title}", sections)
+    refresh = None if facts.is_trained else _REFRESH_SECONDS
+    write_page(path, f"Run: {title}", header, sections, refresh=refresh)
     return path
 
 
-def _headline(facts: RunFacts) -> str:
+def _headline(facts: RunFacts) -> Section:
     done, wanted = facts.finished_epochs, facts.config.recipe.epochs
     seconds = np.nansum(facts.column("seconds"))
     rates = facts.column("images_per_second")
@@ -77,7 +86,7 @@ def _headline(facts: RunFacts) -> str:
         f"<div><dt>{name}</dt><dd>{text(value)}<small>{text(note)}</small></dd></div>"
         for name, (value, note) in cards.items()
     )
-    return f'<section><h2>{_state(facts)}</h2><dl class="facts">{items}</dl></section>'
+    return Section(_state(facts), f'<dl class="facts">{items}</dl>')
 
 
 def _state(facts: RunFacts) -> str:
@@ -92,13 +101,13 @@ def _errors(facts: RunFacts) -> dict[str, tuple[str, str]]:
     """Returns top-1 error, top-5 error and loss, the best known."""
     if facts.evaluation:
         metrics = facts.evaluation.metrics
-        note = f"{metrics.images:,} {facts.evaluation.split} images"
+        what = f"{facts.evaluation.split} images"
         if facts.evaluation.test_flip:
-            note += " and their mirror images"
+            what += " and their mirror images"
         return {
-            "Top-1 error": (f"{metrics.top1_error:.2%}", note),
-            "Top-5 error": (f"{metrics.top5_error:.2%}", note),
-            "Loss": (f"{metrics.loss:.4f}", note),
+            "Top-1 error": _error(metrics.top1_error, metrics.images, what),
+            "Top-5 error": _error(metrics.top5_error, metrics.images, what),
+            "Loss": (f"{metrics.loss:.4f}", f"{metrics.images:,} {what}"),
         }
     top1 = facts.column("val_top1")
     if not np.isfinite(top1).any():
@@ -113,6 +122,10 @@ def _errors(facts: RunFacts) -> dict[str, tuple[str, str]]:
     }
 
 
+def _error(share: float, images: int, what: str) -> tuple[str, str]:
+    return f"{share:.2%}", counted(round(share * images), images, what)
+
+
 def _card(value: float, form: str, note: str) -> tuple[str, str]:
     if not np.isfinite(value):
         return "unknown", "not recorded"
@@ -124,7 +137,31 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(finite)) if len(finite) else np.nan
 
 
-def _evaluated(facts: RunFacts) -> Iterable[str]:
+def _next_commands(facts: RunFacts) -> Section | None:
+    """Returns what to do with a trained model, in lines to be copied."""
+    if not facts.is_trained:
+        return None
+    run, name = facts.run, facts.config.network.name
+    folder = shlex.quote(str(run.directory))
+    served = shlex.quote(str(run.serving_dir.absolute() / name))
+    commands = {
+        "Name what is in an image": f"python -m pipelines.predict --model={folder} "
+        "photo.jpg",
+        "Load it in Python": "import keras\nimport keras_resnet\n\nmodel = "
+        f"keras.saving.load_model({str(run.model_dir / 'model.keras')!r})",
+        "Serve it": f"docker run --rm -p 8501:8501 -v {served}:/models/{name} \\\n"
+        f"  -e MODEL_NAME={name} tensorflow/serving",
+    }
+    return Section(
+        "What to do with it",
+        "".join(
+            f"<h3>{title}</h3><pre>{text(command)}</pre>"
+            for title, command in commands.items()
+        ),
+    )
+
+
+def _evaluated(facts: RunFacts) -> Iterable[Section]:
     if facts.evaluation:
         metrics = facts.evaluation.metrics
         yield run_classes.confusion(facts, metrics)
@@ -137,13 +174,14 @@ def _evaluated(facts: RunFacts) -> Iterable[str]:
             "There is no evaluation of this model by this version; the command below, "
             "with the run's own --output_dir, makes one without training again."
         )
-    yield (
-        f'<section><h2>Evaluation</h2><p class="soft">{reason} Confusions, the error '
-        "of each class and the hardest mistakes will stand here.</p></section>"
+    yield Section(
+        "Evaluation",
+        f'<p class="soft">{reason} Confusions, the error of each class and the hardest '
+        "mistakes will stand here.</p>",
     )
 
 
-def _configuration(facts: RunFacts) -> str:
+def _configuration(facts: RunFacts) -> Iterable[Section]:
     config = facts.config
     asked = [
         [field.name, _shown(getattr(config, field.name))]
@@ -152,36 +190,50 @@ def _configuration(facts: RunFacts) -> str:
     ]
     recipe = _values(config.recipe, RECIPES.get(config.recipe.name))
     network = _values(config.network, keras_resnet.NETWORKS.get(config.network.name))
+    yield Section("Configuration", _facts(asked))
+    yield Section("Recipe", recipe)
+    yield Section("Network", f"{_size(facts)}{network}")
+
+
+def _size(facts: RunFacts) -> str:
+    spec = facts.config.network
+    if facts.examples:
+        spec = dataclasses.replace(spec, classes=len(facts.examples.classes))
+    size = preprocessing_for(facts.config.recipe, spec).size
+    cost = _cost(spec, size)
     return (
-        "<section><h2>Configuration</h2>"
-        f"{_facts(asked)}</section>"
-        f"<section><h2>Recipe</h2>{recipe}</section>"
-        f"<section><h2>Network</h2>{network}"
-        '<p class="soft">The classifier has an output for each class of the data.</p>'
-        "</section>"
+        f"<p>{cost.parameters:,} parameters and {cost.multiply_adds:,} multiply-adds "
+        f"for an image of {size} pixels, with a classifier of {spec.classes:,} "
+        "classes.</p>"
     )
+
+
+@functools.cache
+def _cost(spec: keras_resnet.ResNetSpec, size: int) -> keras_resnet.analysis.Cost:
+    # Shapes are all it takes: no weight is made, on no device.
+    with keras.StatelessScope():
+        model = keras_resnet.build(spec, input_shape=(size, size, 3))
+    return keras_resnet.analysis.cost(model)
 
 
 def _values(value: Any, published: Any) -> str:
-    """Returns a table of a frozen value's fields; the changed ones are marked."""
+    """Returns tables of a frozen value's fields: the changed, and folded the others."""
     changed = differences(published or value, value)
-    rows = []
-    for name, here in vars(value).items():
-        marked = note = ""
-        if name in changed:
-            marked = ' class="changed"'
-            note = f"{_shown(changed[name][0])} as published"
-        rows.append(
-            f'<tr{marked}><th scope="row">{name}</th><td>{text(_shown(here))}</td>'
-            f"<td>{text(note)}</td></tr>"
-        )
-    note = "Marked are the values that differ from the published ones."
+    rows = [
+        [name, _shown(here), f"{_shown(changed[name][0])} as published"]
+        for name, here in vars(value).items()
+        if name in changed
+    ]
+    others = [
+        [name, _shown(here)]
+        for name, here in vars(value).items()
+        if name not in changed
+    ]
     if published is None:
         note = f"This version has no {value.name} to compare with."
-    return (
-        f'<p class="soft">{text(note)}</p><div class="scroll"><table class="values">'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        return f'<p class="soft">{text(note)}</p>{_facts(others)}'
+    head = _facts(rows) if rows else ""
+    return f"{head}{folded(f'{len(others)} values as published', _facts(others))}"
 
 
 def _shown(value: Any) -> str:
@@ -190,7 +242,7 @@ def _shown(value: Any) -> str:
     return "none" if value in ("", None) else str(value)
 
 
-def _data(facts: RunFacts) -> str:
+def _data(facts: RunFacts) -> Section:
     examples = facts.examples
     if examples is None:
         body = '<p class="soft">The records are not there, or not any more.</p>'
@@ -210,16 +262,16 @@ def _data(facts: RunFacts) -> str:
         body = _facts(rows)
     if (facts.run.directory / "data.html").exists():
         body += '<p><a href="data.html">All about the data: data.html</a></p>'
-    return f"<section><h2>Data</h2>{body}</section>"
+    return Section("Data", body)
 
 
-def _environment(facts: RunFacts) -> str:
+def _environment(facts: RunFacts) -> Section:
     if not facts.starts:
         body = (
             '<p class="soft">This run has no record of what it ran on '
             "(environment.json).</p>"
         )
-        return f"<section><h2>Environment</h2>{body}</section>"
+        return Section("Environment", body)
     last = facts.starts[-1]
     body = _facts((name, _shown(value)) for name, value in flat(last).items())
     if len(facts.starts) > 1:
@@ -237,10 +289,10 @@ def _environment(facts: RunFacts) -> str:
         body += table(
             ["start", "differs by"], rows, f"It was started {len(rows)} times."
         )
-    return f"<section><h2>Environment</h2>{body}</section>"
+    return Section("Environment", body)
 
 
-def _command(facts: RunFacts) -> str:
+def _command(facts: RunFacts) -> Section:
     last = facts.starts[-1] if facts.starts else None
     again = f"{facts.run.directory}-again"
     try:
@@ -254,10 +306,10 @@ def _command(facts: RunFacts) -> str:
             f'<p class="soft">The command, {text(note)}that repeats this run in '
             f"another folder, whatever made it:</p><pre>{text(command)}</pre>"
         )
-    return f"<section><h2>The same again</h2>{body}</section>"
+    return Section("The same again", body)
 
 
-def _kept(facts: RunFacts) -> str:
+def _kept(facts: RunFacts) -> Section:
     directory = facts.run.model_dir / "checkpoints"
     rows = [_checkpoint(path) for path in sorted(directory.glob("[!.]*"))]
     body = '<p class="soft">No checkpoint is kept.</p>'
@@ -272,7 +324,7 @@ def _kept(facts: RunFacts) -> str:
         body += (
             '<p class="soft">No resumption, skipped step or other event is noted.</p>'
         )
-    return f"<section><h2>Checkpoints and events</h2>{body}</section>"
+    return Section("Checkpoints and events", body)
 
 
 def _checkpoint(path: Path) -> list[str]:
@@ -286,8 +338,10 @@ def _checkpoint(path: Path) -> list[str]:
 
 def _facts(rows: Iterable[tuple[str, Any] | list[Any]]) -> str:
     body = "".join(
-        f'<tr><th scope="row">{text(name)}</th><td>{text(value)}</td></tr>'
-        for name, value in rows
+        f'<tr><th scope="row">{text(name)}</th>'
+        + "".join(f"<td>{text(value)}</td>" for value in values)
+        + "</tr>"
+        for name, *values in rows
     )
     return (
         f'<div class="scroll"><table class="values"><tbody>{body}</tbody></table></div>'

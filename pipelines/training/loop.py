@@ -9,7 +9,7 @@ workers (docs/scaling.md).
 import dataclasses
 import re
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,7 @@ class Loop:
         settings: What the exactness of a resumption depends on, for the checkpoints.
         directory: Gets `history.csv`, `steps.csv` and `events.csv`.
         callbacks: Keras callbacks; the chief's only.
+        when_saved: Called after each checkpoint; the chief's only.
         watch: Tells when nothing happens any more.
         options: How the run is kept.
         console: Where to tell what happens.
@@ -137,6 +138,7 @@ class Loop:
     settings: dict[str, Any]
     directory: Path
     callbacks: list[keras.callbacks.Callback]
+    when_saved: Callable[[], object]
     watch: StallWatch
     options: LoopOptions
     console: Console
@@ -288,6 +290,7 @@ class Loop:
             "steps_per_epoch": self.steps_per_epoch,
         }
         self.checkpoints.save(arrays, notes, score=score)
+        self.when_saved()
 
     def _learning_rate(self, step: int) -> float:
         """Returns the rate of a step of the epoch."""

@@ -99,6 +99,7 @@ def add_evaluation(run, confusion, hardest, **changes):
             float(bad / count) if count else None
             for bad, count in zip(wrong, counts, strict=True)
         ),
+        class_images=tuple(counts.tolist()),
         images_per_second=100.0,
         hardest=hardest,
         confusion=confusion,
@@ -148,7 +149,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("width", "dark"), [(1200, False), (500, True)], ids=["light", "narrow and dark"]
+    ("width", "dark"), [(1200, False), (390, True)], ids=["light", "narrow and dark"]
 )
 def test_finished_run_in_a_browser(finished, width, dark):
     facts = facts_of(make_report(finished), width, dark=dark)
@@ -164,8 +165,15 @@ def test_finished_run_in_a_browser(finished, width, dark):
 def test_finished_run_tells_everything(finished):
     told = words(finished)
     for sentence in (
-        "Top-1 error 17.78% 45 validation images and their mirror images",
-        "Top-5 error 12.50%",
+        "Top-1 error 17.78% 8 of 45 validation images and their mirror images, "
+        "95% interval 9.3% to 31.3%",
+        "Top-5 error 12.50% 6 of 45",
+        "ant 40.00% 6 of 15, 95% interval 19.8% to 64.3%",
+        "linear scale",
+        "272,084 parameters and 40,812,800 multiply-adds for an image of 32 pixels",
+        f"python -m pipelines.predict --model={finished.directory} photo.jpg",
+        f"load_model('{finished.directory}/model/model.keras')",
+        f"-v {finished.directory}/serving/resnet20:/models/resnet20",
         "Loss 1.2345",
         "3 of 3",
         "0:01:32",  # Three times 30.5 seconds, to the even one.
@@ -189,6 +197,31 @@ def test_finished_run_tells_everything(finished):
     assert told.count("The image is no longer in the records.") == 2
 
 
+def test_published_values_are_folded(finished):
+    page = make_report(finished).read_text(encoding="utf-8")
+    folded = "".join(re.findall("<details>.*?</details>", page, re.DOTALL))
+    for name in ("batch_size", "block"):
+        assert f'<th scope="row">{name}</th>' in folded
+    for name in ("learning_rate", "shortcut"):
+        assert f'<th scope="row">{name}</th>' not in folded
+        assert f'<th scope="row">{name}</th>' in page
+
+
+def test_contents_lead_to_the_sections(finished):
+    page = make_report(finished).read_text(encoding="utf-8")
+    contents = re.search("<nav.*?</nav>", page)[0]
+    links = re.findall('href="#([^"]*)"', contents)
+    assert links == re.findall('<section id="([^"]*)">', page)
+    assert len(set(links)) == len(links) > 8
+
+
+def test_only_an_unfinished_run_is_looked_at_again(finished, tmp_path):
+    again = '<meta http-equiv="refresh" content="30">'
+    assert again not in make_report(finished).read_text(encoding="utf-8")
+    run = start_run(tmp_path / "run")
+    assert again in make_report(run).read_text(encoding="utf-8")
+
+
 def test_the_same_folder_gives_the_same_page(finished):
     before = make_report(finished).read_bytes()
     assert make_report(finished).read_bytes() == before
@@ -197,7 +230,7 @@ def test_the_same_folder_gives_the_same_page(finished):
 def test_page_asks_for_nothing_from_elsewhere(finished):
     text = make_report(finished).read_text(encoding="utf-8")
     for address in re.findall(r'(?:src|href)\s*=\s*"([^"]*)"', text):
-        assert address.startswith("data:image/") or address == "data.html"
+        assert address.startswith(("data:image/", "#")) or address == "data.html"
     assert "url(" not in text and "@import" not in text and "<script" not in text
     assert "default-src 'none'" in text
     assert len(text) < 300_000
@@ -211,7 +244,8 @@ def test_confused_pairs_of_many_classes(tmp_path):
     add_evaluation(run, confusion, ())
     told = words(run)
     # Without the examples there are no names.
-    assert "class 20 class 1 300 75.0% class 3 class 7 25 20.0% Error" in told
+    assert "class 20 class 1 75.0% 300 of 400, 95% interval 70.5% to 79.0% " in told
+    assert "class 3 class 7 20.0% 25 of 125, " in told
     assert "The 24 classes with the highest error, of 30." in told
     assert "Hardest mistakes There are none." in told
     assert facts_of(run.directory / "report.html")["charts"] == 7 + 1
@@ -308,7 +342,7 @@ def test_every_finite_value_is_drawn(values):
     assert svg.count("<circle") == np.isfinite(values).sum()
     assert not re.search("nan|inf", svg)
     heights = [float(y) for y in re.findall(r'cy="([^"]*)"', svg)]
-    assert all(0 <= y <= 110 for y in heights)
+    assert all(20 <= y <= 222 for y in heights)
 
 
 def test_command_makes_the_page(finished):
