@@ -13,6 +13,7 @@ import keras_resnet
 from pipelines.command import data_flags, run_flags
 from pipelines.command.data_validation import validate_data
 from pipelines.components.example_gen import example_gen
+from pipelines.components.statistics_gen import checked
 from pipelines.components.trainer import check_recipe
 from pipelines.data.examples import Examples
 from pipelines.data.sources import open_source
@@ -66,7 +67,7 @@ def prepared_run(
                 run = Run(Path(run_flags.OUTPUT_DIR.value))
                 config = run.read_config()
                 examples = run.examples(config)
-        yield run, config, examples
+        yield run, config, checked(examples, run.directory / "statistics")
 
 
 def _check(run: Run, config: RunConfig, strategy: tf.distribute.Strategy) -> None:

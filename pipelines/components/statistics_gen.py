@@ -112,6 +112,23 @@ def statistics_gen(
     return Statistics(directory, proto, samples)
 
 
+def checked(examples: Examples, directory: Path) -> Examples:
+    """Returns examples that know whether all of them could be read and were measured.
+
+    Args:
+        examples: The examples.
+        directory: Of their statistics.
+
+    Example:
+
+    >>> checked(examples, Path("runs/demo/statistics")).are_checked
+    True
+    """
+    measured = _read_manifest(directory).get("made_from", {}).get("examples")
+    are_checked = measured == examples.fingerprint
+    return dataclasses.replace(examples, are_checked=are_checked)
+
+
 def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = json.loads(

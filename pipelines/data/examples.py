@@ -45,6 +45,8 @@ class Examples:
         made_from: The source, its fingerprint and the parameters; equal values give
             equal shards.
         made_with: Versions of the packages that made them.
+        are_checked: Whether all records have been read before, so that their lengths
+            need not be looked at; not in the manifest.
 
     Example:
 
@@ -67,6 +69,7 @@ class Examples:
     mean_bytes: int = 0
     made_from: dict[str, Any] = dataclasses.field(default_factory=dict)
     made_with: dict[str, str] = dataclasses.field(default_factory=dict)
+    are_checked: bool = False
 
     @property
     def orientation(self) -> str:
@@ -116,17 +119,19 @@ class Examples:
 
     def save(self) -> None:
         """Writes the manifest; a directory that has one is whole."""
-        values = dataclasses.asdict(self)
-        del values["directory"]
-        text = json.dumps(values, indent=2, ensure_ascii=False)
+        text = json.dumps(self._values(), indent=2, ensure_ascii=False)
         files.write_text(self.directory / _MANIFEST, text + "\n")
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what decides the records, wherever they lie, hexadecimal."""
+        text = json.dumps(self._values(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _values(self) -> dict[str, Any]:
         values = dataclasses.asdict(self)
-        del values["directory"]
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        del values["directory"], values["are_checked"]
+        return values
 
     @classmethod
     def is_in(cls, directory: Path) -> bool:
@@ -141,7 +146,8 @@ class Examples:
             data: A folder of examples, or one with such a folder `examples`, as
                 `python -m pipelines.prepare_data` makes.
         """
-        for directory in (Path(data).expanduser(), Path(data, "examples").expanduser()):
+        path = Path(os.path.expanduser(data))
+        for directory in (path, path / "examples"):
             if data and cls.is_in(directory):
                 return cls.load(directory.absolute())
         return None
@@ -172,7 +178,7 @@ class Examples:
             for key in ("skipped", "leaked", "conflicting"):
                 pairs = values.get(key, ())
                 values[key] = tuple((first, second) for first, second in pairs)
-            return cls(directory=directory, **values)
+            return cls(directory=directory, are_checked=False, **values)
 
 
 _MANIFEST = "examples.json"

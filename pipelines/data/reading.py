@@ -8,8 +8,10 @@ place of any epoch is thus found without reading what comes before it.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -70,6 +72,7 @@ class Blocks:
         table_path: The table's file.
         records: Number of records in all blocks.
         window: Number of blocks in a window.
+        are_checked: See `Examples`.
 
     Example:
 
@@ -83,6 +86,7 @@ class Blocks:
     table_path: str
     records: int
     window: int
+    are_checked: bool
 
     @classmethod
     def of(cls, examples: Examples, split: str) -> "Blocks":
@@ -98,7 +102,24 @@ class Blocks:
             table_path=str(blocks_path(examples.directory, split)),
             records=records,
             window=max(1, math.floor(WINDOW_BYTES / max(bytes_per_block, 1))),
+            are_checked=examples.are_checked,
         )
+
+    @functools.cached_property
+    def opened(self) -> tuple[str, ...]:
+        """The shards' paths, empty for one of which a record's length leads out.
+
+        TensorFlow takes memory for as much as a length says, and ends the process where
+        there is not so much.
+        """
+        if self.are_checked:
+            return self.files
+        with ThreadPoolExecutor(_BLOCKS_READ_AT_ONCE) as threads:
+            right = threads.map(_lengths_are_right, self.files)
+            return tuple(
+                file if is_right else ""
+                for file, is_right in zip(self.files, right, strict=True)
+            )
 
     @property
     def windows(self) -> int:
@@ -200,7 +221,7 @@ def read_window(
     strings = (
         tf.data.Dataset.from_tensor_slices(rows)
         .interleave(
-            lambda row: _read_block(blocks.files, row),
+            lambda row: _read_block(blocks.opened, row),
             cycle_length=_BLOCKS_READ_AT_ONCE,
             num_parallel_calls=_BLOCKS_READ_AT_ONCE,
             deterministic=True,
@@ -254,13 +275,11 @@ def read_in_order(blocks: Blocks) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         Rows, int64 `(4,)`, and records, bytes `(records,)`, all of them empty where one
         cannot be read.
     """
-    # What has a length that leads out of it must not be read at all: see `frames`.
-    files = tuple(file if _lengths_are_right(file) else "" for file in blocks.files)
 
     def read(indices: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.from_tensor_slices(blocks.rows(indices)).interleave(
             lambda row: tf.data.Dataset.zip(
-                tf.data.Dataset.from_tensors(row), _read_block(files, row)
+                tf.data.Dataset.from_tensors(row), _read_block(blocks.opened, row)
             ),
             cycle_length=_BLOCKS_READ_AT_ONCE,
             num_parallel_calls=_BLOCKS_READ_AT_ONCE,

@@ -1,5 +1,7 @@
 """Promised: damaged records are named, replaced or left out, and bounded."""
 
+import dataclasses
+import json
 import shutil
 
 import numpy as np
@@ -8,11 +10,15 @@ import tensorflow as tf
 
 from keras_resnet.preprocessing import Preprocessing
 from pipelines.components.example_gen import example_gen
+from pipelines.components.statistics_gen import checked, statistics_gen
 from pipelines.data import reading
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches, training_batches
+from pipelines.data.quality.statistics import summarize
+from pipelines.data.records import frames
 from pipelines.errors import UserError
+from tests.pipelines.mutations import framed
 
 SIZE = Preprocessing(crop=16, resize=16)
 BATCH = 10
@@ -130,6 +136,46 @@ def test_a_lost_shard_is_survived_if_allowed_and_named(examples, damage):
         read(examples, max_bad_share=0.01)
 
 
+@pytest.mark.parametrize(
+    ("length", "number"), [(2**40, 0), (2**40, 2), (2**64 - 32, 2), (20_000, 2), (3, 2)]
+)
+def test_a_length_that_leads_elsewhere_is_damage(examples, length, number):
+    """With a right checksum: of 2^40, TensorFlow ends the process."""
+    file = examples.files("train")[0]
+    place, _ = list(frames(file))[number]
+    with open(file, "r+b") as stream:
+        stream.seek(place - 12)
+        stream.write(framed(b"", length)[:12])
+    rows, damaged = read(examples)
+    name = file.rsplit("/", 1)[1]
+    count = examples.shards[0].records
+    assert len(rows) == examples.counts["train"] // BATCH
+    assert damaged == sorted(f"{name}:{index}" for index in range(count))
+    batches = evaluation_batches(examples, "train", SIZE, 8, max_bad_share=0.5)
+    evaluated = sum(len(labels) for _, labels in batches.dataset)
+    assert evaluated == examples.counts["train"] - count
+    assert summarize(reading.Blocks.of(examples, "train"), 0, 0.5).unreadable == count
+    with pytest.raises(UserError, match=f"of them in {name}.*max_bad_share=0.01"):
+        read(examples, max_bad_share=0.01)
+
+
+def test_lengths_are_looked_at_once(examples, tmp_path, monkeypatch):
+    directory = tmp_path / "statistics"
+    assert not checked(examples, directory).are_checked
+    statistics_gen(examples, directory, max_decoded=1)
+    known = checked(examples, directory)
+    monkeypatch.setattr(reading, "frames", None)
+    assert read(known)[1] == [] and Examples.load(examples.directory) == examples
+    assert not checked(
+        dataclasses.replace(known, skipped_count=1), directory
+    ).are_checked
+    manifest = examples.directory / "examples.json"
+    claimed = json.loads(manifest.read_text()) | {"are_checked": True}
+    manifest.write_text(json.dumps(claimed))
+    with pytest.raises(UserError, match="examples.json is damaged"):
+        Examples.load(examples.directory)
+
+
 def test_evaluation_leaves_damaged_images_out(examples):
     file = examples.files("validation")[0]
     rewrite(
@@ -148,6 +194,14 @@ def test_too_many_damaged_records_stop_an_evaluation(examples):
     with pytest.raises(UserError, match="validation records cannot"):  # noqa: SIM117
         with batches.damage.told():
             list(batches.dataset)
+
+
+def test_a_length_in_the_list_of_blocks_is_told(examples):
+    path = examples.directory / "train.blocks"
+    rows = path.read_bytes()
+    path.write_bytes(rows[:48] + framed(b"", 2**40)[:12] + rows[60:])
+    with pytest.raises(UserError, match="train.blocks is missing or damaged"):
+        read(examples)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not an array"])
