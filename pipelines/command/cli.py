@@ -30,30 +30,36 @@ class Path(flags.ArgumentParser):
 
     Args:
         optional: Whether the flag may be empty.
+        or_url: Whether it may name something else that other hosts have.
 
     Example:
 
     >>> flags.DEFINE(cli.Path(), "output_dir", "runs/demo", "Gets all that is made.")
     """
 
-    def __init__(self, *, optional: bool = False):
+    def __init__(self, *, optional: bool = False, or_url: bool = False):
         self._optional = optional
+        self._or_url = or_url
 
     def parse(self, argument: str) -> str:
-        """Returns the path, as it was given.
+        """Returns the path, `~` in front replaced as shells do.
 
         Raises:
-            ValueError: If it is empty or a URL.
+            ValueError: If it is empty, a URL, or below the home of an unknown user.
         """
         if not argument and not self._optional:
             raise ValueError("it is empty; give a path, or leave the flag out")
         scheme, colon, _ = argument.partition("://")
-        if colon:
+        if colon and not self._or_url:
             raise ValueError(
                 f"{scheme}:// is not supported; give a path on this machine, such as "
                 "where that storage is mounted"
             )
-        return argument
+        path = os.path.expanduser(argument)
+        if path.startswith("~"):
+            user = path.partition("/")[0]
+            raise ValueError(f"there is no user {user[1:]}; write ./{user} for a file")
+        return path
 
 
 def run(main: Callable[[list[str]], None], *, when_interrupted: str = "") -> None:
@@ -90,9 +96,17 @@ def run(main: Callable[[list[str]], None], *, when_interrupted: str = "") -> Non
     except KeyboardInterrupt:
         _exit(f"interrupted{when_interrupted}", INTERRUPTED_STATUS)
     except Exception as error:
-        if not is_disk_full(error):
+        if is_disk_full(error):
+            problem = f"the disk is full{when_interrupted}"
+        elif is_denied(error):
+            where = getattr(error, "filename", None) or error
+            problem = (
+                f"this user may not read or write {where}; change its permissions, or "
+                "give another path"
+            )
+        else:
             raise
-        _exit(f"error: the disk is full{when_interrupted}", USER_ERROR_STATUS)
+        _exit(f"error: {problem}", USER_ERROR_STATUS)
 
 
 def refuse(arguments: list[str], flag: str = "data") -> None:
@@ -114,6 +128,15 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
     return "no space left on device" in str(error).lower()
+
+
+def is_denied(error: BaseException) -> bool:
+    """Tells whether `error`, from the OS, HDF5 or TensorFlow, says so of a file."""
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return True
+    return (
+        isinstance(error, PermissionError) or "permission denied" in str(error).lower()
+    )
 
 
 def _parse(words: list[str]) -> list[str]:

@@ -28,7 +28,8 @@ SEED = flags.DEFINE_integer(
 OUTPUT_DIR = flags.DEFINE(
     cli.Path(), "output_dir", "runs/demo", "Gets everything that is made."
 )
-WEIGHTS = flags.DEFINE_string(
+WEIGHTS = flags.DEFINE(
+    cli.Path(optional=True, or_url=True),
     "weights",
     "",
     "Start from a run's folder, or what keras_resnet.load_weights takes: a file, "

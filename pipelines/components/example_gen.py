@@ -153,9 +153,9 @@ def example_gen(
                 "run again"
             ) from error
         raise UserError(
-            f"the examples cannot be written to {directory} ({_reason(error)}); make "
-            "room there and run again, which goes on with what is done, or give "
-            "another --examples_dir"
+            f"the examples cannot be written to {directory} ({_reason(error)}); mend "
+            "that and run again, which goes on with what is done, or give another "
+            "folder"
         ) from error
     examples = _load(directory, made_from)
     shutil.rmtree(partial, ignore_errors=True)  # Of a process killed at the very end.

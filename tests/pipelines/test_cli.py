@@ -1,8 +1,10 @@
 """What every command says to wrong flags, and of itself."""
 
+import errno
 import sys
 
 import pytest
+from absl import flags
 from absl.testing import flagsaver
 
 from pipelines import train_imagenet  # noqa: F401, defines flags
@@ -44,6 +46,10 @@ def run(monkeypatch, capsys):
         (["--output_dir=gs://bucket/x"], "gs:// is not supported; give a path on this"),
         (["--examples_dir=s3://bucket/x"], "s3:// is not supported"),
         (["--data=https://host/x.tar"], "https:// is not supported"),
+        (
+            ["--data=~nobody-here/x"],
+            "there is no user nobody-here; write ./~nobody-here",
+        ),
         (["--epochs"], "Missing value for flag --epochs"),
         (["photos/"], "'photos/' is not a flag; write --data=photos/"),
     ],
@@ -58,6 +64,37 @@ def test_a_wrong_flag_is_one_sentence(words, sentence, run):
 def test_what_is_no_path_may_be_a_url(run):
     urls = ["--weights=hf://timm/resnet18.a1_in1k", "--data_service=grpc://host:5000"]
     assert run(*urls, "--examples_dir=") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "flag", ["data", "output_dir", "weights", "examples_dir", "hyperparameters"]
+)
+def test_a_path_may_begin_with_the_home(flag, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    with flagsaver.flagsaver():
+        flags.FLAGS(["command", f"--{flag}=~/photos"])
+        assert flags.FLAGS[flag].value == "/home/someone/photos"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/root/x"), "/root/x"),
+        (OSError(errno.EROFS, "Read-only file system", "/cdrom/x"), "/cdrom/x"),
+        (RuntimeError("/root/y; Permission denied"), "/root/y; Permission denied"),
+    ],
+)
+def test_a_missing_permission_is_one_sentence(error, told, monkeypatch, capsys):
+    """As the system, HDF5 and TensorFlow raise it; tests may run as a user who may."""
+    monkeypatch.setattr(sys, "argv", ["command"])
+
+    def main(arguments):
+        raise error
+
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="2"):
+        cli.run(main)
+    expected = f"error: this user may not read or write {told}; change its permissions"
+    assert capsys.readouterr().err.startswith(expected)
 
 
 def test_help_tells_what_matters_first(run):

@@ -94,7 +94,7 @@ def open_source(data: str) -> Source:
 
 
 def _open_ilsvrc(folder: str, order: str) -> Source:
-    return Ilsvrc(Path(folder).expanduser(), order)
+    return Ilsvrc(Path(os.path.expanduser(folder)), order)
 
 
 _KINDS: dict[str, Callable[[str], Source]] = {
