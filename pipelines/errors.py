@@ -26,7 +26,16 @@ class NotFiniteError(UserError):
 
 
 class OutOfMemoryError(UserError):
-    """Memory does not hold what a training step needs."""
+    """Memory does not hold what a training step needs.
+
+    Args:
+        sentence: What is told.
+        accumulate: The value of `--set=accumulate` that may fit, None for none.
+    """
+
+    def __init__(self, sentence: str, accumulate: int | None = None) -> None:
+        super().__init__(sentence)
+        self.accumulate = accumulate
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

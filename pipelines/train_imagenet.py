@@ -3,6 +3,8 @@
 python -m pipelines.train_imagenet --data=photos/ --model=resnet18 --recipe=he2015
 """
 
+import dataclasses
+
 from absl import flags
 from rich.console import Console
 
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.runs.request import reproduce_command
     from pipelines.training.initial_weights import licence_of
     from pipelines.training.strategies import Cluster, make_strategy
+    from pipelines.training.watching.memory import as_run
     from pipelines.training.watching.trackers import TRACKERS
 
     for name in ("model", "recipe"):
@@ -84,7 +87,9 @@ def main(arguments: list[str]) -> None:
         pushed = pusher(model, run.serving_dir, about)
         starts = read_starts(run.directory)
         again = reproduce_command(
-            config, f"{run.directory}-again", starts[-1] if starts else None
+            dataclasses.replace(config, recipe=as_run(run.model_dir, config.recipe)),
+            f"{run.directory}-again",
+            starts[-1] if starts else None,
         )
         report = make_report(run)
         if watch.track:

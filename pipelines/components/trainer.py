@@ -1,6 +1,7 @@
 """Trainer: examples and a recipe in, a trained model out."""
 
 import dataclasses
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from keras_resnet.training import Recipe
 from keras_resnet.training.freezing import check_weights
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import steps_per_epoch
-from pipelines.errors import UserError
+from pipelines.errors import OutOfMemoryError, UserError
 from pipelines.reports.curves import plot_curves
 from pipelines.runs.differences import check_settings, flat
 from pipelines.training.checkpoints import Checkpoints
@@ -34,7 +35,7 @@ from pipelines.training.replicas import check_batch, make_steps, parts
 from pipelines.training.step import TrainingStep
 from pipelines.training.strategies import Cluster, agree, barrier, lost_workers
 from pipelines.training.watching import WatchOptions, close, make_callbacks
-from pipelines.training.watching.memory import advised
+from pipelines.training.watching.memory import advised, as_run, keep_accumulate
 from pipelines.training.watching.sample import EvaluationSample
 from pipelines.training.watching.stall import StallWatch
 
@@ -59,11 +60,15 @@ def trainer(
     A directory that holds a finished model is left as it is; one that holds
     checkpoints is gone on with, and ends with the weights of an undisturbed run.
 
+    Where memory runs out before the first checkpoint, the run begins again with more
+    parts of a batch, as if `Recipe.accumulate` had asked for them; several workers do
+    not.
+
     Args:
         examples: What to train on; the classifier gets their classes.
         directory: Gets the model, `preprocessing.json`, `history.csv`, `steps.csv`,
             `events.csv`, `curves.png`, `checkpoints/`, `tensorboard/`, and where there
-            are such `damaged_records.txt` and `nonfinite/`.
+            are such `accumulate.json`, `damaged_records.txt` and `nonfinite/`.
         network: The network.
         recipe: How to train.
         seed: Decides initial weights, order and augmentation.
@@ -84,16 +89,74 @@ def trainer(
         UserError: If there are fewer images than one batch, the replicas cannot share a
             batch equally, the weights do not fit, too many records are damaged, the
             network diverges, or the checkpoints are of another run.
+        OutOfMemoryError: If memory runs out all the same.
         Stopped: If a signal asked to stop.
     """
     if TrainedModel.is_in(directory):
         return TrainedModel.load(directory)
     strategy = strategy or tf.distribute.get_strategy()
     options = options or LoopOptions()
-    watch = watch or WatchOptions()
     console = console or Console()
-    cluster = Cluster.of(strategy)
+    checkpoints = Checkpoints(
+        directory / "checkpoints",
+        keep_last=options.keep_last,
+        keep_best=max(options.keep_best, int(options.export == "best")),
+    )
+    while True:
+        try:
+            return _train(
+                examples,
+                directory,
+                network,
+                as_run(directory, recipe),
+                seed,
+                weights,
+                max_bad_share,
+                strategy,
+                checkpoints,
+                options,
+                watch or WatchOptions(),
+                console,
+                when_saved,
+            )
+        except OutOfMemoryError as error:
+            is_alone = Cluster.of(strategy).count == 1
+            if error.accumulate is None or checkpoints.paths() or not is_alone:
+                raise
+            keep_accumulate(directory, recipe.accumulate, error.accumulate)
+        console.print(_told_parts(as_run(directory, recipe), strategy), style="yellow")
+        # What has been built holds memory until it is collected.
+        gc.collect()
 
+
+def _told_parts(recipe: Recipe, strategy: tf.distribute.Strategy) -> str:
+    at_once = recipe.batch_size // parts(recipe, strategy)
+    told = (
+        f"out of memory: beginning again with --set=accumulate={recipe.accumulate}, "
+        f"{at_once} images at once"
+    )
+    if recipe.batch_norm == "frozen":
+        return told
+    return f"{told}, of which batch norms take the statistics"
+
+
+def _train(
+    examples: Examples,
+    directory: Path,
+    network: keras_resnet.ResNetSpec,
+    recipe: Recipe,
+    seed: int,
+    weights: str,
+    max_bad_share: float,
+    strategy: tf.distribute.Strategy,
+    checkpoints: Checkpoints,
+    options: LoopOptions,
+    watch: WatchOptions,
+    console: Console,
+    when_saved: Callable[[], object],
+) -> TrainedModel:
+    """Trains from the beginning or the last checkpoint to the end, see `trainer`."""
+    cluster = Cluster.of(strategy)
     steps = steps_per_epoch(examples, recipe.batch_size, cluster.count)
     check_recipe(recipe, strategy, weights)
     result = TrainedModel(
@@ -103,12 +166,6 @@ def trainer(
         classes=examples.classes,
     )
     settings = _settings(examples, result, recipe, seed, max_bad_share, strategy)
-    checkpoints = Checkpoints(
-        directory / "checkpoints",
-        keep_last=options.keep_last,
-        keep_best=max(options.keep_best, int(options.export == "best")),
-    )
-
     is_begun = bool(checkpoints.paths())
     model, pixels = _initial_model(result, seed, "" if is_begun else weights, console)
     if is_begun:

@@ -14,6 +14,7 @@ from pipelines.runs.record import read_starts
 from pipelines.runs.request import RunConfig
 from pipelines.training.history import Columns, read_columns, read_rows
 from pipelines.training.model import TrainedModel, model_fingerprint
+from pipelines.training.watching.memory import as_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RunFacts:
 
     Args:
         run: The folder.
-        config: What was asked for.
+        config: What was asked for, with as many parts of a batch as memory needed.
         epochs: `model/history.csv`.
         steps: `model/steps.csv`.
         events: Rows of `model/events.csv` by column.
@@ -61,7 +62,7 @@ class RunFacts:
             examples = run.examples(config)
         return cls(
             run=run,
-            config=config,
+            config=dataclasses.replace(config, recipe=as_run(model, config.recipe)),
             epochs=read_columns(model / "history.csv"),
             steps=read_columns(model / "steps.csv"),
             events=list(read_rows(model / "events.csv")),

@@ -10,11 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from rich.console import Console
 
+from keras_resnet.training import RECIPES
 from pipelines.components.trainer import trainer
 from pipelines.errors import Stopped, UserError
 from pipelines.training.checkpoints import Checkpoints
@@ -23,6 +26,7 @@ from pipelines.training.model import TrainedModel
 from pipelines.training.step import EvaluationStep, TrainingStep
 from pipelines.training.strategies import make_strategy
 from pipelines.training.watching import WatchOptions
+from pipelines.training.watching.memory import as_run
 
 HERE = pathlib.Path(__file__).parent
 EVERY_STEP = LoopOptions(checkpoint_every="1 step", keep_last=3)
@@ -138,6 +142,37 @@ def test_stopped_twice_with_two_replicas(train, stop_in, tmp_path):
         train(tmp_path / "model", strategy=strategy)
     train(tmp_path / "model", strategy=strategy)
     _assert_same(tmp_path / "model", tmp_path / "undisturbed")
+
+
+def test_out_of_memory_begins_again_in_parts(
+    train, stop_in, tmp_path, monkeypatch, capsys
+):
+    """And ends as a run that was given the parts, stopped in between or not."""
+    changes = {"epochs": 1}
+    train(tmp_path / "asked", changes={**changes, "accumulate": 2})
+    run, lacking = TrainingStep.__call__, []
+
+    def run_out(step, *arguments):
+        assert not any(reference() for reference in lacking)  # Else they hold memory.
+        outcome = run(step, *arguments)
+        if step._recipe.accumulate == 1:
+            lacking.append(weakref.ref(step))
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating")
+        return outcome
+
+    monkeypatch.setattr(TrainingStep, "__call__", run_out)
+    stop_in(step=4)
+    with pytest.raises(Stopped):
+        train(tmp_path / "raised", changes=changes)
+    assert len(lacking) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        "beginning again with --set=accumulate=2, 16 images at once, of which" in told
+    )
+    train(tmp_path / "raised", changes=changes)
+    _assert_same(tmp_path / "raised", tmp_path / "asked")
+    assert as_run(tmp_path / "raised", tiny := RECIPES["onecycle"]).accumulate == 2
+    assert as_run(tmp_path / "asked", tiny) == tiny
 
 
 def _cut(path):

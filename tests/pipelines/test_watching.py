@@ -28,9 +28,8 @@ from pipelines.errors import UserError
 from pipelines.training import watching
 from pipelines.training.network import for_training, takes_pixels
 from pipelines.training.strategies import make_strategy
-from pipelines.training.watching import EvaluationSample, WatchOptions, pictures
+from pipelines.training.watching import EvaluationSample, WatchOptions, memory, pictures
 from pipelines.training.watching.live_line import ProgressBar
-from pipelines.training.watching.memory import advice
 from pipelines.training.watching.profiling import Profile
 from pipelines.training.watching.sample import Looker
 from pipelines.training.watching.stall import StallWatch, open_files
@@ -719,6 +718,11 @@ GPU_MESSAGE = (
 
 def exhausted(message):
     return tf.errors.ResourceExhaustedError(None, None, message)
+
+
+def advice(*arguments, **options):
+    error = memory.advice(*arguments, **options)
+    return error and str(error)
 
 
 def test_out_of_memory_on_a_gpu():

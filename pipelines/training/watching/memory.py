@@ -1,14 +1,19 @@
 """What to do when memory runs out."""
 
 import contextlib
+import dataclasses
+import json
 import math
 import re
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import tensorflow as tf
 
 from keras_resnet.training import Recipe
+from pipelines import files
+from pipelines.data import folders
 from pipelines.errors import OutOfMemoryError
 
 _OUT_OF_MEMORY = re.compile(
@@ -20,6 +25,7 @@ _TENSOR = re.compile(r"tensor with shape\[([\d,]*)\] and type (\w+)")
 _AMOUNT = re.compile(r"allocate ([\d.]+) ?(B|bytes|[KMGT]iB)\b")
 _USED_OF = re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT])")
 _DEVICE = re.compile(r"device:(\w+:\d+)")
+_KEPT = "accumulate.json"
 _UNITS = {"B": 0, "bytes": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
 
@@ -42,17 +48,17 @@ def advised(recipe: Recipe, replicas: int) -> Iterator[None]:
     try:
         yield
     except (tf.errors.OpError, MemoryError) as error:
-        problem = advice(
+        advised_error = advice(
             error, recipe.batch_size, replicas=replicas, accumulate=recipe.accumulate
         )
-        if problem is None:
+        if advised_error is None:
             raise
-        raise OutOfMemoryError(problem) from error
+        raise advised_error from error
 
 
 def advice(
     error: BaseException, batch_size: int, *, replicas: int = 1, accumulate: int = 1
-) -> str | None:
+) -> OutOfMemoryError | None:
     """Says how a training step that ran out of memory may fit.
 
     What would fit is estimated of what was in use and what was asked for more. That is
@@ -65,11 +71,12 @@ def advice(
         accumulate: Parts of a replica's batch that are run one after the other.
 
     Returns:
-        A sentence, or None if `error` is about something else, such as a full disk.
+        An error with a sentence and the parts that may fit, or None if `error` is about
+        something else, such as a full disk.
 
     Example:
 
-    >>> advice(MemoryError(), batch_size=256)
+    >>> str(advice(MemoryError(), batch_size=256))
     'out of memory, with 256 images at once; --set=accumulate=2 keeps the batch ...'
     """
     message = str(error)
@@ -87,15 +94,48 @@ def advice(
         begin += " on each replica"
     parts = _parts(own, accumulate * _excess(message, asked, device))
     if parts is None:
-        return (
+        return OutOfMemoryError(
             f"{begin}; even one image at once may not fit: give a smaller "
             "--set=image_size=N or --model, or --set=precision=bfloat16"
         )
-    return (
+    return OutOfMemoryError(
         f"{begin}; --set=accumulate={parts} keeps the batch of {batch_size} and runs "
         f"it in {parts} parts of {own // parts} one after the other, "
-        f"--set=batch_size={own * accumulate // parts * replicas} takes a smaller one"
+        f"--set=batch_size={own * accumulate // parts * replicas} takes a smaller one",
+        parts,
     )
+
+
+def keep_accumulate(directory: Path, asked: int, run: int) -> None:
+    """Notes that a run runs more parts than it was asked to."""
+    text = json.dumps({"asked": asked, "run": run})
+    files.write_text(directory / _KEPT, text + "\n")
+
+
+def as_run(directory: Path, recipe: Recipe) -> Recipe:
+    """Returns a recipe with the number of parts that a run has come to.
+
+    Args:
+        directory: What `trainer` fills.
+        recipe: As it was asked for.
+
+    Raises:
+        UserError: If the run's note is damaged.
+
+    Example:
+
+    >>> as_run(Path("runs/demo/model"), RECIPES["goyal2017"]).accumulate
+    2
+    """
+    path = directory / _KEPT
+    if not path.exists():
+        return recipe
+    with folders.read_values(
+        path, missing=f"{path} is gone", mend="--overwrite starts the run afresh"
+    ) as kept:
+        if kept["asked"] != recipe.accumulate:
+            return recipe
+        return dataclasses.replace(recipe, accumulate=kept["run"])
 
 
 def _device(error: BaseException) -> str:
