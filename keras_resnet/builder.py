@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from keras_resnet import blocks, structure
-from keras_resnet.conv import Settings, channel_axis, he_normal, layer_of_rank
+from keras_resnet.conv import Settings, channel_axis, layer_of_rank
+from keras_resnet.initializers import INITIALIZERS, Start, own_initializer
 from keras_resnet.preprocessing import Preprocessing, Standardize
 from keras_resnet.remat import rematerialize
 from keras_resnet.spec import ResNetSpec
@@ -90,6 +91,9 @@ def build(
     settings = settings or Settings()
     if spec.use_bias:
         settings = dataclasses.replace(settings, use_bias=True)
+    start = INITIALIZERS[spec.initializer]
+    if settings.kernel_initializer is None:
+        settings = dataclasses.replace(settings, kernel_initializer=start.convolution)
     is_pooled = include_top and not fully_convolutional and feature_levels is None
     images = _images(spec, is_pooled, input_tensor, input_shape)
 
@@ -104,7 +108,7 @@ def build(
         x = {level: levels[names.index(level)] for level in feature_levels}
     elif include_top:
         classes = spec.classes if classes is None else classes
-        x = _classify(x, classes, classifier_activation, fully_convolutional)
+        x = _classify(x, classes, classifier_activation, fully_convolutional, start)
     elif pooling is not None:
         x = layer_of_rank(_POOLING[pooling], x)(name=f"{pooling}_pool")(x)
 
@@ -290,7 +294,11 @@ def _drop_probabilities(spec: ResNetSpec) -> list[list[float]]:
 
 
 def _classify(
-    x: Any, classes: int, activation: str | None, fully_convolutional: bool
+    x: Any,
+    classes: int,
+    activation: str | None,
+    fully_convolutional: bool,
+    start: Start,
 ) -> Any:
     if isinstance(classes, bool) or not isinstance(classes, int) or classes < 1:
         raise ValueError(f"`classes` must be a positive integer, got {classes!r}.")
@@ -299,7 +307,8 @@ def _classify(
     classifier = keras.layers.Dense(
         classes,
         activation=activation,
-        kernel_initializer=he_normal(),
+        kernel_initializer=own_initializer(start.classifier, "predictions"),
+        bias_initializer=start.classifier_bias(x.shape[channel_axis()]),
         dtype="float32" if is_mixed else None,
         name="predictions",
     )

@@ -1,12 +1,12 @@
 """Convolution, batch norm and activation, bound to what they share in a network."""
 
 import dataclasses
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from keras_resnet.initializers import own_initializer
 from keras_resnet.layers import DepthEdgePadding
 
 PADDINGS = ("symmetric", "same")
@@ -202,42 +202,5 @@ def layer_of_rank(kind: str, x: Any) -> type[keras.layers.Layer]:
     return getattr(keras.layers, f"{kind}{rank(x)}D")
 
 
-def he_normal() -> keras.initializers.Initializer:
-    """Returns the Gaussian of variance 2 / fan-in (He et al. 2015, 1502.01852, eq. 10).
-
-    `keras.initializers.HeNormal` is that Gaussian cut off at two deviations.
-    """
-    return keras.initializers.VarianceScaling(
-        scale=2.0, mode="fan_in", distribution="untruncated_normal"
-    )
-
-
 def _zero_padding(x: Any, extent: int | tuple[int, ...], name: str) -> Any:
     return layer_of_rank("ZeroPadding", x)(extent, name=name)(x)
-
-
-def own_initializer(initializer: Any, name: str) -> Any:
-    """Returns an initializer of a layer's own, since no two layers are to start alike.
-
-    A Keras initializer that has an integer as its seed draws the same numbers each time
-    it is called. What is returned has a seed made of that integer and the layer's name.
-
-    Args:
-        initializer: What Keras takes for one; None for `he_normal()`.
-        name: Name of the layer.
-
-    Example:
-
-    >>> own_initializer(keras.initializers.HeNormal(seed=1), "conv1_conv")
-    """
-    if initializer is None:
-        return he_normal()
-    initializer = keras.initializers.get(initializer)
-    if not isinstance(initializer, keras.initializers.Initializer):
-        return initializer
-    config = initializer.get_config()
-    if isinstance(config.get("seed"), dict):
-        return initializer  # A generator of seeds, which gives another at each call.
-    if config.get("seed") is not None:
-        config["seed"] = zlib.crc32(f"{config['seed']} {name}".encode())
-    return type(initializer).from_config(config)

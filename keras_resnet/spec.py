@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from keras_resnet import blocks, shortcuts, stems
+from keras_resnet.initializers import INITIALIZERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,8 @@ class ResNetSpec:
             for strides alone.
         zero_gamma: Whether the last batch norm of each block starts at zero
             (1706.02677, section 5.1).
+        initializer: How weights start: `"he2015"` (1502.01852), as networks of
+            `"pytorch"` do, or another key of `keras_resnet.initializers.INITIALIZERS`.
         use_bias: Whether the convolutions that no batch norm follows have a bias, as in
             the V2 networks of `keras.applications`.
         rank: Number of spatial axes: 1 for signals, 2 for images, 3 for volumes and
@@ -84,6 +87,7 @@ class ResNetSpec:
     stochastic_depth: float = 0.0
     antialias: str | None = None
     zero_gamma: bool = False
+    initializer: str = "he2015"
     use_bias: bool = False
     rank: int = 2
 
@@ -164,6 +168,7 @@ class ResNetSpec:
             ("strided_block", blocks.STRIDED_BLOCKS),
             ("stride_on", blocks.STRIDES_ON),
             ("antialias", (None, *blocks.ANTIALIASES)),
+            ("initializer", INITIALIZERS),
             ("rank", (1, 2, 3)),
         ):
             value = getattr(self, field)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_resnet import structure
-from keras_resnet.conv import own_initializer
+from keras_resnet.initializers import own_initializer
 from keras_resnet.surgery.rebuild import copy_layer, rebuild
 
 _CARRY = re.compile("0_(conv|bn|pool|zero_pad)")

@@ -72,7 +72,7 @@ CASES = [
 @pytest.mark.parametrize("method", sorted(set(METHODS) - {DOWNLOADS}))
 def test_peers_suite(method, network, data_format, monkeypatch):
     # None of it looks at the weights, and zeros are drawn fastest.
-    monkeypatch.setattr("keras_resnet.conv.he_normal", keras.initializers.Zeros)
+    monkeypatch.setattr("keras_resnet.initializers.he_normal", keras.initializers.Zeros)
     case = suite.ApplicationsTest()
     case.setUp()
     METHODS[method](case, network, NETWORKS[network], keras_resnet, data_format)

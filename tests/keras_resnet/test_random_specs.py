@@ -207,6 +207,7 @@ WRONG = {
     "stochastic_depth": [-0.1, 1, 2, "0.5", None, math.nan],
     "zero_gamma": [1, None, "yes"],
     "use_bias": [0, None, "no"],
+    "initializer": [*NAMES, None],
     "stem": [*NAMES, None],
     "block": [*NAMES, None],
     "shortcut": [*NAMES, None],
