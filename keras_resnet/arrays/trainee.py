@@ -21,8 +21,8 @@ class Trainee(keras.Model):
     Takes uint8 pixels `(batch, height, width, 3)` of any size, RGB, and gives float32
     logits `(batch, classes)`. In training its loss is the recipe's; in evaluation it is
     the cross-entropy in nats, so that recipes can be compared, and with
-    `Recipe.test_flip` that of the mean probabilities of each image and its mirror
-    image. Metrics are `top1` and `top5`, shares of the images.
+    `Recipe.test_flip` that of the mean logits of each image and its mirror image.
+    Metrics are `top1` and `top5`, shares of the images.
 
     With `Recipe.ema`, averages of all weights, batch-norm statistics included, are kept
     in variables of the model and moved in its forward pass, before each update's first

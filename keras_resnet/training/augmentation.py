@@ -43,14 +43,15 @@ class Strength(NamedTuple):
         weakest: Its argument at magnitude 0.
         strongest: At the highest magnitude.
         is_signed: Whether half of the images get the negative argument.
-        is_whole: Whether the argument is rounded.
+        rounded: To which whole number the argument is rounded: the `"nearest"`, the
+            next one `"up"` or `"down"`; empty for none.
         is_relative: Whether both are shares of the image's size.
     """
 
     weakest: float = 0.0
     strongest: float = 0.0
     is_signed: bool = False
-    is_whole: bool = False
+    rounded: str = ""
     is_relative: bool = False
 
 
@@ -62,14 +63,14 @@ STRENGTHS: dict[str, Strength] = {
     "identity": Strength(),
     "shear_x": _signed(0.3),
     "shear_y": _signed(0.3),
-    "translate_x": Strength(0, 150 / 331, is_signed=True, is_relative=True),
-    "translate_y": Strength(0, 150 / 331, is_signed=True, is_relative=True),
+    "translate_x": Strength(0, 150 / 331, True, "down", is_relative=True),
+    "translate_y": Strength(0, 150 / 331, True, "down", is_relative=True),
     "rotate": _signed(30),
     "brightness": _signed(0.9),
     "color": _signed(0.9),
     "contrast": _signed(0.9),
     "sharpness": _signed(0.9),
-    "posterize": Strength(8, 4, is_whole=True),
+    "posterize": Strength(8, 4, rounded="nearest"),
     "solarize": Strength(255, 0),
     "auto_contrast": Strength(),
     "equalize": Strength(),
@@ -81,16 +82,32 @@ WIDE_STRENGTHS: dict[str, Strength] = {
     **STRENGTHS,
     "shear_x": _signed(0.99),
     "shear_y": _signed(0.99),
-    "translate_x": _signed(32),
-    "translate_y": _signed(32),
+    "translate_x": Strength(0, 32, True, "down"),
+    "translate_y": Strength(0, 32, True, "down"),
     "rotate": _signed(135),
     "brightness": _signed(0.99),
     "color": _signed(0.99),
     "contrast": _signed(0.99),
     "sharpness": _signed(0.99),
-    "posterize": Strength(8, 2, is_whole=True),
+    "posterize": Strength(8, 2, rounded="nearest"),
 }
 """Of TrivialAugment's wide space (2103.10158, table 1); translations are in pixels."""
+
+INCREASING_STRENGTHS: dict[str, Strength] = {
+    **{
+        name: STRENGTHS[name]
+        for name in (
+            *("auto_contrast", "equalize", "invert", "rotate", "color", "contrast"),
+            *("brightness", "sharpness", "shear_x", "shear_y"),
+        )
+    },
+    "posterize": Strength(4, 0, rounded="up"),
+    "solarize": Strength(256, 0, rounded="up"),
+    "solarize_add": Strength(0, 110, rounded="down"),
+    "translate_x": Strength(0, 0.45, is_signed=True, is_relative=True),
+    "translate_y": Strength(0, 0.45, is_signed=True, is_relative=True),
+}
+"""Of timm's RandAugment with `inc1`, which draws each."""
 
 RANDOM_OPERATIONS = 14
 """Of `STRENGTHS`, those that RandAugment and TrivialAugment draw: all but the last."""
@@ -98,6 +115,9 @@ RANDOM_OPERATIONS = 14
 RANDAUGMENT_MAGNITUDES = 10
 TRIVIALAUGMENT_MAGNITUDES = 30
 AUTOAUGMENT_MAGNITUDES = 9
+
+TIMM_PROBABILITY = 0.5
+"""With which timm's RandAugment applies what it has drawn."""
 
 IMAGENET_POLICY = (
     (("posterize", 0.4, 8), ("rotate", 0.6, 9)),
@@ -256,12 +276,28 @@ class RandAugment(Operation):
     Args:
         layers: How many.
         magnitude: How strong all are, on the paper's scale of 0 to 10.
-        probability: That each is applied, which timm has, and the paper has not.
     """
 
     layers: int = _number(1, 8, default=2)
     magnitude: float = _number(0, RANDAUGMENT_MAGNITUDES, default=9)
-    probability: float = _number(0, 1, default=1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimmRandAugment(Operation):
+    """RandAugment as timm has it: its `rand-m7-mstd0.5-inc1` is `(2, 7, 0.5)`.
+
+    Several operations in a row, each one of `INCREASING_STRENGTHS` at random, applied
+    with `TIMM_PROBABILITY`, at a magnitude of its own.
+
+    Args:
+        layers: How many.
+        magnitude: Mean of the magnitudes, on the paper's scale of 0 to 10.
+        deviation: Their standard deviation; what is drawn beyond the scale is its end.
+    """
+
+    layers: int = _number(1, 8, default=2)
+    magnitude: float = _number(0, RANDAUGMENT_MAGNITUDES, default=9)
+    deviation: float = _number(0, RANDAUGMENT_MAGNITUDES, default=0.5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -347,6 +383,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     "pca_colour": PcaColour,
     "color_jitter": ColorJitter,
     "randaugment": RandAugment,
+    "timm_randaugment": TimmRandAugment,
     "trivialaugment": TrivialAugment,
     "autoaugment": AutoAugment,
     "random_erasing": RandomErasing,

@@ -1,6 +1,5 @@
 """Losses and accuracies per image, from logits, and logits of mirror images."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,8 +7,8 @@ import keras
 from keras import ops
 
 PRESENT = 0.2
-"""Share of a mixed image above which `"sigmoid"` takes a class as present (timm's
-`--bce-target-thresh` in the runs of 2110.00476)."""
+"""Smoothed share of an image above which `"sigmoid"` takes a class as present (timm's
+`--bce-target-thresh` in runs by 2110.00476)."""
 
 
 def softmax(shares: Any, logits: Any, smoothing: float) -> Any:
@@ -31,11 +30,9 @@ def softmax(shares: Any, logits: Any, smoothing: float) -> Any:
 def sigmoid(shares: Any, logits: Any, smoothing: float) -> Any:
     """Binary cross-entropy, mean over the classes (2110.00476, section 3).
 
-    Every class whose share exceeds `PRESENT` is present in full, so that an image mixed
-    of two has two labels. A class that is present has the target
-    `1 - smoothing + smoothing / classes`, any other `smoothing / classes`. timm, which
-    the paper's runs used, has the same values, but rounds the targets of mixed images
-    to 0 and 1 after smoothing.
+    A class whose share, smoothed, exceeds `PRESENT` has the target 1, any other 0, so
+    that an image mixed of two has two labels. All that smoothing does, as in timm, is
+    to ask for a larger share.
 
     Args:
         shares: float32 `(batch, classes)`.
@@ -45,8 +42,8 @@ def sigmoid(shares: Any, logits: Any, smoothing: float) -> Any:
     Returns:
         float32 `(batch,)`.
     """
-    present = ops.cast(shares > PRESENT, "float32")
-    targets = present * (1 - smoothing) + smoothing / shares.shape[-1]
+    smoothed = shares * (1 - smoothing) + smoothing / shares.shape[-1]
+    targets = ops.cast(smoothed > PRESENT, "float32")
     return keras.losses.binary_crossentropy(targets, logits, from_logits=True)
 
 
@@ -87,20 +84,19 @@ def top_k(labels: Any, logits: Any, k: int) -> Any:
 
 
 def mirrored(logits: Callable[[Any], Any], images: Any) -> Any:
-    """Averages a classifier's probabilities over each image and its mirror image.
+    """Averages a classifier's logits over each image and its mirror image.
 
     Args:
         logits: Gives the logits of images, float `(batch, classes)`.
         images: `(batch, height, width, channels)`.
 
     Returns:
-        The logarithms of the mean probabilities, float32 `(batch, classes)`, which are
-        logits of them.
+        float32 `(batch, classes)`.
 
     Example:
 
     >>> ops.softmax(mirrored(network, images))
     """
     views = (images, ops.flip(images, axis=2))
-    logarithms = [ops.log_softmax(ops.cast(logits(x), "float32")) for x in views]
-    return ops.logaddexp(*logarithms) - math.log(2)
+    own, mirror = (ops.cast(logits(x), "float32") for x in views)
+    return (own + mirror) / 2

@@ -85,6 +85,9 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         return in_steps(span, steps_per_epoch, total, batch_ratio=recipe.scale)
 
     warmup = steps(recipe.warmup)
+    warmup_from = recipe.warmup_from
+    if not recipe.warmup_scales:
+        warmup_from = min(warmup_from / recipe.scale, 1.0)
     drops = tuple(map(steps, recipe.drops)) if recipe.schedule == "steps" else ()
     if any(b <= a for a, b in itertools.pairwise((warmup, *drops, total))):
         changes = (warmup, *drops) if recipe.warmup else drops
@@ -99,7 +102,8 @@ def _plan(recipe: Recipe, steps_per_epoch: int) -> Plan:
         total=total,
         warmup=warmup,
         warmup_shape=recipe.warmup_shape,
-        warmup_from=recipe.warmup_from,
+        warmup_from=warmup_from,
+        held=max(steps(recipe.rate_span), 1),
         drops=drops,
         drop_factor=recipe.drop_factor,
         final_rate=recipe.final_rate,

@@ -44,6 +44,10 @@ class Recipe:
             has of its own (`"one_cycle"` rises for 25% from 0.04).
         warmup_shape: `"linear"` or `"constant"`.
         warmup_from: The rate at which it begins, as a share of `learning_rate`.
+        warmup_scales: Whether that rate, too, is scaled to the batch size. Where it is
+            not, it is no higher than the schedule's.
+        rate_span: Span in which the rate stays as it is at the beginning, such as
+            `"1 epoch"`; empty for one step.
         final_rate: The rate at which falling schedules end, as a share of
             `learning_rate`.
         momentum: Share of the velocity that is kept, or Adam's first beta.
@@ -112,6 +116,8 @@ class Recipe:
     warmup: str = ""
     warmup_shape: str = "linear"
     warmup_from: float = 0.0
+    warmup_scales: bool = True
+    rate_span: str = ""
     final_rate: float = 0.0
     momentum: float = 0.9
     momentum_form: str = "caffe"
@@ -235,7 +241,11 @@ class Recipe:
                 raise ValueError(f"{field!r} must be {what}, got {value}")
 
     def _check_spans(self) -> None:
-        for field, spans in (("warmup", (self.warmup,)), ("drops", self.drops)):
+        for field, spans in (
+            ("warmup", (self.warmup,)),
+            ("rate_span", (self.rate_span,)),
+            ("drops", self.drops),
+        ):
             for span in spans:
                 try:
                     in_steps(span, steps_per_epoch=1, total_steps=1)

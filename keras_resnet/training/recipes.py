@@ -34,10 +34,12 @@ def _strikes_back(
     name: str,
     top1: float,
     epochs: int,
+    learning_rate: float,
     mixup: float,
     magnitude: int,
+    stochastic_depth: float = 0.0,
     repeats: int = 1,
-    **values: float | tuple[tuple[str, float], ...],
+    **values: float,
 ) -> Recipe:
     """A procedure of *ResNet strikes back* (table 2)."""
     repeat = f"|repeat({repeats})" if repeats > 1 else ""
@@ -45,20 +47,29 @@ def _strikes_back(
         name=name,
         source=f"2110.00476, table 2, procedure {name[-2:].upper()}",
         published=(("resnet50_v1_5", top1),),
+        network=(
+            ("initializer", "pytorch"),
+            ("zero_gamma", True),
+            ("stochastic_depth", stochastic_depth),
+        ),
         epochs=epochs,
         batch_size=2048,
         optimizer="lamb",
-        schedule="cosine",
+        learning_rate=learning_rate,
+        # timm's scheduler: rates of its own at both ends, one rate in each epoch, and
+        # a cosine whose beginning the warm-up hides.
+        schedule="whole_cosine",
         warmup="5 epochs",
-        warmup_from=1e-4,
-        final_rate=2e-4,
+        warmup_from=1e-4 / learning_rate,
+        rate_span="1 epoch",
+        final_rate=1e-6 / learning_rate,
         decay_form="decoupled",
         decay_norms=False,
         decay_biases=False,
         # Not in the paper: timm's LAMB does it of itself.
         clip_norm=1.0,
         loss="sigmoid",
-        augmentation=f"inception_crop(0.08,1)|flip|randaugment(2,{magnitude},0.5)"
+        augmentation=f"inception_crop(0.08,1)|flip|timm_randaugment(2,{magnitude},0.5)"
         f"|mixup_or_cutmix({mixup},1){repeat}",
         image_size=224,
         resize_ratio=1 / 0.95,
@@ -74,7 +85,7 @@ def _ffcv(epochs: int, ramp_begin: int, ramp_end: int, top1: float) -> Recipe:
         source="github.com/libffcv/ffcv-imagenet, "
         f"rn50_configs/rn50_{epochs}_epochs.yaml; averaged with the mirror image",
         published=(("resnet50_v1_5", top1),),
-        network=(("antialias", "blur"),),
+        network=(("initializer", "pytorch"), ("antialias", "blur")),
         epochs=epochs,
         batch_size=4096,
         base_batch_size=4096,
@@ -146,7 +157,7 @@ RECIPES: dict[str, Recipe] = {
             name="goyal2017",
             source="1706.02677, section 5.1",
             published=(("resnet50_v1_5", 76.26),),
-            network=(("zero_gamma", True),),
+            network=(("initializer", "goyal2017"), ("zero_gamma", True)),
             epochs=90,
             batch_size=8192,
             base_batch_size=256,
@@ -154,7 +165,8 @@ RECIPES: dict[str, Recipe] = {
             schedule="steps",
             drops=("30 epochs", "60 epochs", "80 epochs"),
             warmup="5 epochs",
-            warmup_from=1 / 32,
+            warmup_from=1.0,
+            warmup_scales=False,
             momentum_form="pytorch",
             nesterov=True,
             decay_norms=False,
@@ -165,7 +177,7 @@ RECIPES: dict[str, Recipe] = {
             name="bag_of_tricks",
             source="1812.01187, sections 3 and 5, without distillation (table 6)",
             published=(("resnet50d", 79.15),),
-            network=(("zero_gamma", True),),
+            network=(("initializer", "gluoncv"), ("zero_gamma", True)),
             epochs=200,
             batch_size=1024,
             base_batch_size=256,
@@ -177,7 +189,7 @@ RECIPES: dict[str, Recipe] = {
             decay_norms=False,
             decay_biases=False,
             label_smoothing=0.1,
-            augmentation="inception_crop(0.08,1)|flip|color_jitter(0.4,0,0.4)"
+            augmentation="inception_crop(0.08,1)|flip|color_jitter(0.4,0.4,0.4)"
             "|pca_colour(0.1)|mixup(0.2)",
             resize_ratio=_IMAGENET_CROP,
         ),
@@ -190,8 +202,8 @@ RECIPES: dict[str, Recipe] = {
             label_smoothing=0.1,
             mixup=0.2,
             magnitude=7,
+            stochastic_depth=0.05,
             repeats=3,
-            network=(("stochastic_depth", 0.05),),
         ),
         _strikes_back(
             "rsb_a2",
@@ -201,8 +213,8 @@ RECIPES: dict[str, Recipe] = {
             weight_decay=0.02,
             mixup=0.1,
             magnitude=7,
+            stochastic_depth=0.05,
             repeats=3,
-            network=(("stochastic_depth", 0.05),),
         ),
         _strikes_back(
             "rsb_a3",
@@ -219,6 +231,7 @@ RECIPES: dict[str, Recipe] = {
             source="torchvision, ResNet50_Weights.IMAGENET1K_V2 (pytorch/vision, issue "
             "3995)",
             published=(("resnet50_v1_5", 80.858),),
+            network=(("initializer", "pytorch"),),
             epochs=600,
             batch_size=1024,
             base_batch_size=1024,
@@ -226,6 +239,7 @@ RECIPES: dict[str, Recipe] = {
             schedule="cosine",
             warmup="5 epochs",
             warmup_from=0.01,
+            rate_span="1 epoch",
             momentum_form="pytorch",
             weight_decay=2e-5,
             decay_norms=False,

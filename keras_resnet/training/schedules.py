@@ -20,6 +20,7 @@ class Plan:
         warmup: Steps of the warm-up.
         warmup_shape: A name in `WARMUPS`.
         warmup_from: The rate at which it begins, as a share of `peak_rate`.
+        held: Steps in a row that have the rate of the first of them.
         drops: Steps before each drop, from the beginning of the run.
         drop_factor: What a drop multiplies the rate by.
         final_rate: The rate at which falling shapes end, as a share of `peak_rate`.
@@ -31,6 +32,7 @@ class Plan:
     warmup: int = 0
     warmup_shape: str = "linear"
     warmup_from: float = 0.0
+    held: int = 1
     drops: Sequence[int] = ()
     drop_factor: float = 0.1
     final_rate: float = 0.0
@@ -58,6 +60,10 @@ def _cosine(step: Any, plan: Plan) -> Any:
     return plan.final_rate + (1 - plan.final_rate) * risen
 
 
+def _whole_cosine(step: Any, plan: Plan) -> Any:
+    return _cosine(step, dataclasses.replace(plan, warmup=0))
+
+
 def _linear(step: Any, plan: Plan) -> Any:
     return 1 - (1 - plan.final_rate) * _descent(step, plan)
 
@@ -69,12 +75,13 @@ SCHEDULES: dict[str, Shape] = {
     "constant": _constant,
     "steps": _steps,
     "cosine": _cosine,
+    "whole_cosine": _whole_cosine,
     "linear": _linear,
     "one_cycle": _cosine,
     "plateau": _constant,
 }
-"""The shapes after the warm-up. Drops count from the beginning of the run, falls from
-the end of the warm-up."""
+"""The shapes after the warm-up. Drops and `"whole_cosine"` count from the beginning of
+the run, other falls from the end of the warm-up."""
 
 WARMUPS: dict[str, Shape] = {
     "constant": lambda step, plan: plan.warmup_from,
@@ -108,6 +115,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         """Returns the rate of the step that follows `step` steps."""
         step, plan = ops.convert_to_tensor(step), self.plan
+        step = step - step % plan.held
         share = ops.where(
             step < plan.warmup,
             WARMUPS[plan.warmup_shape](step, plan),

@@ -79,8 +79,8 @@ def evaluate(
         model: Gives logits `(batch, classes)` for the images of `batches`.
         batches: Gives `(images, labels)`, images `(batch, height, width, channels)`,
             labels int64 `(batch,)`.
-        test_flip: Whether the probabilities of each image are averaged with those of
-            its mirror image, left to right.
+        test_flip: Whether the logits of each image are averaged with those of its
+            mirror image, left to right.
 
     Returns:
         The metrics. Memory does not grow with the number of images.

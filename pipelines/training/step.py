@@ -392,7 +392,7 @@ class EvaluationStep:
         strategy: Where it runs.
         network: Takes uint8 images, gives logits `(batch, classes)`.
         classes: Number of classes.
-        flip: Whether probabilities are averaged over each image and its mirror image.
+        flip: Whether logits are averaged over each image and its mirror image.
     """
 
     def __init__(

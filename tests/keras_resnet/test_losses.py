@@ -62,33 +62,18 @@ def test_softmax_is_pytorchs(request, logits, kind, smoothing):
 
 
 @pytest.mark.parametrize(
-    ("kind", "theirs"),
-    [
-        ("labels", {"smoothing": 0.0}),
-        ("labels", {"smoothing": 0.1}),
-        # Mixed images, as in the runs of 2110.00476.
-        ("shares", {"smoothing": 0.0, "target_threshold": 0.2}),
-    ],
+    ("smoothing", "share", "present"),
+    # Smoothed by a half, shares of 0.21 and 0.14 of four classes are 0.23 and 0.195.
+    [(0.0, 0.21, 2), (0.0, 0.19, 1), (0.5, 0.21, 2), (0.5, 0.14, 1)],
 )
-def test_sigmoid_is_timms(request, logits, timm, kind, theirs):
-    import torch
-    from timm.loss import BinaryCrossEntropy
-
-    truth = request.getfixturevalue(kind)
-    loss = BinaryCrossEntropy(**theirs, reduction="none")
-    expected = loss(torch.tensor(logits), torch.tensor(truth)).mean(-1)
-    ours = _loss("sigmoid", theirs["smoothing"])(truth, logits)
-    np.testing.assert_allclose(ours, expected.numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_sigmoid_smooths_mixed_labels_too():
-    """From the definition: two classes of four are present, with a smoothing of 0.2."""
+def test_sigmoid_takes_classes_as_present_or_not(smoothing, share, present):
+    """From the definition; tests/pipelines/test_recipe_sources.py has timm's."""
     logits = np.array([[1.0, -2.0, 0.5, 0.0]], "float32")
-    targets = np.array([0.85, 0.85, 0.05, 0.05])
-    present = 1 / (1 + np.exp(-logits[0].astype("float64")))
-    expected = -(targets * np.log(present) + (1 - targets) * np.log(1 - present)).mean()
-    ours = _loss("sigmoid", 0.2, classes=4)(
-        np.array([[0.3, 0.7, 0, 0]], "float32"), logits
+    targets = np.arange(4) < present
+    likely = 1 / (1 + np.exp(-logits[0].astype("float64")))
+    expected = -np.log(np.where(targets, likely, 1 - likely)).mean()
+    ours = _loss("sigmoid", smoothing, classes=4)(
+        np.array([[1 - share, share, 0, 0]], "float32"), logits
     )
     np.testing.assert_allclose(ours, [expected], rtol=1e-6)
 

@@ -31,7 +31,7 @@ def test_arrays_take_the_pipelines_syntax(tmp_path, monkeypatch):
         RECIPES["goyal2017"],
         drops=("50%", "90%"),
         size_ramp=(0.0, 0.5),
-        network=(("zero_gamma", True), ("shortcut", "C")),
+        network=(*RECIPES["goyal2017"].network, ("shortcut", "C")),
     )
     with pytest.raises(SystemExit, match="'epochs' cannot be 'x': it takes an integer"):
         command.main([*flags, "--set=epochs=x"])

@@ -162,6 +162,7 @@ def test_linear_scaling():
         ({"schedule": "cosin"}, "'schedule' must be one of .*'cosine'.*got 'cosin'"),
         ({"drops": ("50%", "3")}, "'drops': '3' is not a length of training"),
         ({"warmup": "soon"}, "'warmup': 'soon' is not a length of training"),
+        ({"rate_span": "1"}, "'rate_span': '1' is not a length of training"),
         ({"warmup_shape": "cubic"}, "'warmup_shape' must be one of"),
         ({"warmup_from": 1.5}, "'warmup_from' must be in 0..1"),
         ({"final_rate": -0.1}, "'final_rate' must be in 0..1"),

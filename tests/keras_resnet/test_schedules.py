@@ -61,18 +61,23 @@ def test_warm_up_for_110_layers():
     assert rates[-1] == pytest.approx(0.001)
 
 
-def test_gradual_warm_up_of_goyal():
-    """Section 2.2: from 0.1 in equal steps to 0.1 * 8192 / 256 after 5 epochs.
+@pytest.mark.parametrize(
+    ("batch_size", "peak"), [(8192, 3.2), (1024, 0.4), (256, 0.1), (128, 0.05)]
+)
+def test_gradual_warm_up_of_goyal(batch_size, peak):
+    """Section 2.2: from 0.1 in equal steps to 0.1 * batch / 256 after 5 epochs.
 
     Section 5.1: divided by 10 at the 30th, 60th and 80th of 90 epochs.
     """
-    steps_per_epoch = 1_281_167 // 8192
-    schedule = make_schedule(RECIPES["goyal2017"], steps_per_epoch)
+    recipe = dataclasses.replace(RECIPES["goyal2017"], batch_size=batch_size)
+    steps_per_epoch = 1_281_167 // batch_size
+    schedule = make_schedule(recipe, steps_per_epoch)
     rising = keras.ops.convert_to_numpy(schedule(np.arange(5 * steps_per_epoch + 1)))
-    assert rising == pytest.approx(np.linspace(0.1, 3.2, 5 * steps_per_epoch + 1))
-    for epoch, rate in ((30, 3.2), (60, 0.32), (80, 0.032), (90, 0.0032)):
+    begin = min(0.1, peak)
+    assert rising == pytest.approx(np.linspace(begin, peak, 5 * steps_per_epoch + 1))
+    for epoch, share in ((30, 1), (60, 0.1), (80, 0.01), (90, 0.001)):
         last = epoch * steps_per_epoch - 1
-        assert float(schedule(last)) == pytest.approx(rate)
+        assert float(schedule(last)) == pytest.approx(peak * share)
 
 
 @pytest.mark.parametrize("epochs", [16, 88])

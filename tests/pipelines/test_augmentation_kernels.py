@@ -21,6 +21,7 @@ COUNT = 32
 ONLY_IN_PIPELINES = {
     values.ColorJitter,
     values.RandAugment,
+    values.TimmRandAugment,
     values.TrivialAugment,
     values.AutoAugment,
 }

@@ -83,7 +83,7 @@ def test_one_recipe_with_what_its_values_mean(printed):
     rows = _rows(printed("goyal2017"))
     assert re.match("90 +Passes over the training images", rows["epochs"])
     assert re.match(r"0.1 \(scaled to 8192: 3.2\)", rows["learning_rate"])
-    assert re.match("zero_gamma=True ", rows["network"])
+    assert re.match("initializer=goyal2017, zero_gamma=True ", rows["network"])
     assert "momentum" not in rows, "as by default"
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies
 
 import keras_resnet
+from keras_resnet.initializers import INITIALIZERS
 from keras_resnet.training import RECIPES
 from keras_resnet.training.schedules import SCHEDULES
 from pipelines import environment as cpu_settings
@@ -80,6 +81,8 @@ RECIPE_VALUES = {
     "schedule": strategies.sampled_from(sorted(SCHEDULES)),
     "drops": strategies.lists(SPANS, max_size=3).map(tuple),
     "warmup": SPANS,
+    "warmup_scales": strategies.booleans(),
+    "rate_span": SPANS,
     "momentum": SHARES,
     "nesterov": strategies.booleans(),
     "weight_decay": SHARES,
@@ -105,6 +108,7 @@ NETWORK_VALUES = {
     "antialias": strategies.sampled_from([None, "blur", "average"]),
     "stochastic_depth": SHARES,
     "zero_gamma": strategies.booleans(),
+    "initializer": strategies.sampled_from(sorted(INITIALIZERS)),
 }
 TEXTS = strategies.text(
     strategies.characters(codec="utf-8", exclude_characters="\0"), min_size=1

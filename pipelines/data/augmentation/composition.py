@@ -39,7 +39,10 @@ KERNELS: dict[type[values.Operation], Kernel] = {
     values.PcaColour: Kernel(batches.draw_components, batches.recolour),
     values.ColorJitter: Kernel(policies.choose_color_jitter, policies.apply),
     values.RandAugment: Kernel(policies.choose_randaugment, policies.apply),
-    values.TrivialAugment: Kernel(policies.choose_trivialaugment, policies.apply),
+    values.TimmRandAugment: Kernel(policies.choose_timm_randaugment, policies.apply),
+    values.TrivialAugment: Kernel(
+        policies.choose_trivialaugment, policies.apply_on_black
+    ),
     values.AutoAugment: Kernel(policies.choose_autoaugment, policies.apply),
     values.RandomErasing: Kernel(batches.draw_erased, batches.cover),
     values.Mixup: Kernel(mixing.draw_shares, mixing.average),

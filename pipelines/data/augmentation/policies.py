@@ -1,8 +1,8 @@
 """Augmentation policies: which operations an image gets, and how strong.
 
-They are drawn as in `batches`: indices into `STRENGTHS`, int32 `(batch, count)`, and
-the operations' arguments, float32 of the same shape. The operations differ from image
-to image, so they run image by image.
+They are drawn as in `batches`: indices into `PIXEL_OPERATIONS`, int32 `(batch, count)`,
+and the operations' arguments, float32 of the same shape. The operations differ from
+image to image, so they run image by image.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,29 @@ from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import augmentation as values
 from keras_resnet.training.augmentation import (
     IMAGENET_POLICY,
+    INCREASING_STRENGTHS,
     STRENGTHS,
     WIDE_STRENGTHS,
     Strength,
 )
-from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS
-from pipelines.data.randomness import integers, uniform
+from pipelines.data.augmentation.pixel_operations import PIXEL_OPERATIONS, Canvas
+from pipelines.data.randomness import integers, normal, uniform
 
-_NAMES = list(STRENGTHS)
+_NAMES = list(PIXEL_OPERATIONS)
+_ROUNDED = {"nearest": tf.round, "down": tf.floor, "up": tf.math.ceil}
 
 
 def apply(
     images: tf.Tensor,
     chosen: tuple[tf.Tensor, tf.Tensor],
     preprocessing: Preprocessing,
+    blank: tuple[int, int, int] | None = None,
 ) -> tf.Tensor:
-    """Applies to each image what was chosen for it, one after the other."""
-    blank = tf.constant(preprocessing.mean_colour, tf.uint8)
+    """Applies to each image what was chosen for it, one after the other.
+
+    Pixels that come from outside have the colour `blank`, or else the mean colour.
+    """
+    canvas = Canvas(blank or preprocessing.mean_colour, preprocessing.interpolation)
     shape = (preprocessing.size, preprocessing.size, 3)
 
     def apply_to_one(row: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
@@ -39,7 +45,7 @@ def apply(
                 indices[slot],
                 [
                     lambda name=name, image=image, slot=slot: PIXEL_OPERATIONS[name](
-                        image, arguments[slot], blank
+                        image, arguments[slot], canvas
                     )
                     for name in _NAMES
                 ],
@@ -54,18 +60,41 @@ def apply(
     )
 
 
+def apply_on_black(
+    images: tf.Tensor,
+    chosen: tuple[tf.Tensor, tf.Tensor],
+    preprocessing: Preprocessing,
+) -> tf.Tensor:
+    """Does the same, leaving pixels that come from outside black."""
+    return apply(images, chosen, preprocessing, blank=(0, 0, 0))
+
+
 def choose_randaugment(
     operation: values.RandAugment, seeds: tf.Tensor, stream: int, size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Draws operations, signs, and whether the operations are applied."""
-    draws = uniform(seeds, 3 * operation.layers, stream)
-    operations, signs, chances = tf.split(draws, 3, axis=1)
+    """Draws operations and signs."""
+    draws = uniform(seeds, 2 * operation.layers, stream)
+    operations, signs = tf.split(draws, 2, axis=1)
     indices = integers(operations, values.RANDOM_OPERATIONS)
-    applied = chances < operation.probability
-    indices = tf.where(applied, indices, _NAMES.index("identity"))
     magnitude = operation.magnitude / values.RANDAUGMENT_MAGNITUDES
     share = tf.fill(tf.shape(signs), magnitude)
     return indices, _arguments(STRENGTHS, indices, share, signs, size)
+
+
+def choose_timm_randaugment(
+    operation: values.TimmRandAugment, seeds: tf.Tensor, stream: int, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws operations, whether they are applied, magnitudes and signs."""
+    draws = uniform(seeds, 3 * operation.layers, stream)
+    operations, signs, chances = tf.split(draws, 3, axis=1)
+    drawn = tf.constant([_NAMES.index(name) for name in INCREASING_STRENGTHS])
+    indices = tf.gather(drawn, integers(operations, len(INCREASING_STRENGTHS)))
+    applied = chances < values.TIMM_PROBABILITY
+    indices = tf.where(applied, indices, _NAMES.index("identity"))
+    noise = operation.deviation * normal(seeds, operation.layers, stream + 1)
+    magnitudes = (operation.magnitude + noise) / values.RANDAUGMENT_MAGNITUDES
+    share = tf.clip_by_value(magnitudes, 0, 1)
+    return indices, _arguments(INCREASING_STRENGTHS, indices, share, signs, size)
 
 
 def choose_trivialaugment(
@@ -123,16 +152,18 @@ def _arguments(
 
     Args:
         strengths: The table by name.
-        indices: int32 `(batch, count)`, into `STRENGTHS`.
+        indices: int32 `(batch, count)`, into `PIXEL_OPERATIONS`.
         share: float32 likewise: the magnitude between weakest, 0, and strongest, 1.
         signs: float32 likewise, uniform: below a half makes signed ones negative.
         size: Height and width of the images.
     """
-    columns = zip(*(strengths[name] for name in _NAMES), strict=True)
-    weakest, strongest, is_signed, is_whole, is_relative = (
+    rows = (strengths.get(name, Strength()) for name in _NAMES)
+    columns = zip(*rows, strict=True)
+    weakest, strongest, is_signed, rounded, is_relative = (
         tf.gather(tf.constant(column), indices) for column in columns
     )
     values = weakest + (strongest - weakest) * share
-    values = tf.where(is_whole, tf.round(values), values)
     values = tf.where(is_relative, values * size, values)
+    for name, whole in _ROUNDED.items():
+        values = tf.where(rounded == name, whole(values), values)
     return tf.where(is_signed & (signs < 0.5), -values, values)
