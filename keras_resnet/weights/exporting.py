@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +10,15 @@ import keras
 import numpy as np
 
 from keras_resnet.weights.identification import likely_networks
-from keras_resnet.weights.importing import layers_by_name, stride_on, variables_by_name
+from keras_resnet.weights.importing import variables_by_name
 from keras_resnet.weights.layouts import LAYOUTS, Layout
-from keras_resnet.weights.naming import to_theirs
+from keras_resnet.weights.naming import said_by_variants, to_theirs, variants_of_model
+from keras_resnet.weights.traits import (
+    differences,
+    layers_by_name,
+    of_model,
+    statement,
+)
 
 _APPLICATIONS = {
     "resnet50": keras.applications.ResNet50,
@@ -77,32 +82,14 @@ def export_weights(
 
 def _check(model: keras.Model, layout: Layout) -> None:
     """Refuses a model whose weights would mean something else there."""
-    names = layers_by_name(model)
-    lacking = [name for name in names if re.fullmatch(layout.lacks, name)]
-    stride = stride_on(model)
-    for reason in (
-        lacking and f"no layer like {lacking[0]}",
-        _is_plain(model) and "no plain networks",
-        None not in (stride, layout.stride_on)
-        and stride != layout.stride_on
-        and f"the stride of bottlenecks on the {layout.stride_on}, not the {stride}",
-    ):
-        if reason:
-            raise ValueError(
-                f"{model.name!r} cannot be exported as {layout.name!r}, which has "
-                f"{reason}."
-            )
-
-
-def _is_plain(model: keras.Model) -> bool:
-    names = layers_by_name(model)
-    blocks = [name.removesuffix("_1_conv") for name in names if _STARTS_BLOCK(name)]
-    return any(
-        f"{b}_add" not in names and f"{b}_preact_bn" not in names for b in blocks
-    )
-
-
-_STARTS_BLOCK = re.compile(r"conv\d+_block\d+_1_conv").fullmatch
+    shown = variants_of_model(layers_by_name(model), layout)
+    said = {**(layout.traits or {}), **said_by_variants(layout, shown)}
+    different = differences(of_model(model), said)
+    if different:
+        raise ValueError(
+            f"{model.name!r} cannot be exported as {layout.name!r}, whose networks "
+            f"have {' and '.join(different)}."
+        )
 
 
 def _state_dict(model: keras.Model, layout: Layout) -> dict[str, np.ndarray]:
@@ -133,8 +120,9 @@ def _application(model: keras.Model, layout: Layout) -> keras.Model:
     """Returns the network of `keras.applications` with the model's weights."""
     variables = variables_by_name(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    said = statement(of_model(model))
     network = next(
-        (n for n in likely_networks(shapes, stride_on(model)) if n in _APPLICATIONS),
+        (n for n in likely_networks(shapes, said) if n in _APPLICATIONS),
         None,
     )
     if network is None:

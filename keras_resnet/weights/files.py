@@ -5,6 +5,7 @@ that lead out of the file are not followed.
 """
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 import numpy as np
+
+from keras_resnet.weights.traits import Facts
 
 MAX_BYTES = 8 * 2**30
 """Size above which a file is refused, also unpacked: 8 GiB.
@@ -45,21 +48,23 @@ class Weights:
     Args:
         tensors: The arrays by their names in the file. Those of Keras files are called
             `layer/variable`, for example `conv1_bn/gamma`.
-        layers: Names of all layers, also of those without weights, in Keras files.
+        layers: What is known of all layers, also of those without weights, by name, in
+            Keras files.
     """
 
     tensors: dict[str, np.ndarray]
-    layers: frozenset[str] = frozenset()
+    layers: dict[str, Facts] = dataclasses.field(default_factory=dict)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Reads the arrays of a file, or of a folder that holds such a file.
 
     Args:
-        path: A `.safetensors` file; a PyTorch file (`.pth`, `.pt`, `.th`, `.bin`), of
-            which `state_dict` or `model` is taken where it has one and the prefix
-            `module.` is left away; a Keras file (`.weights.h5`, `.keras`, `.h5`,
-            `.hdf5`); or a folder as KerasHub, transformers and timm publish it.
+        path: A `.safetensors` file; a PyTorch file (`.pth`, `.pt`, `.th`, `.bin`,
+            Lightning's `.ckpt`), of which `state_dict`, `model_state_dict`, `model` or
+            `net` is taken where it has one; a Keras file (`.weights.h5`, `.keras`,
+            `.h5`, `.hdf5`); or a folder as KerasHub, transformers and timm publish it.
+            `module.` and `_orig_mod.`, which PyTorch puts into names, are left away.
 
     Returns:
         The arrays by their names in the file. Those of Keras files are called
@@ -78,7 +83,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def read(path: str | os.PathLike[str]) -> Weights:
-    """Reads what `read_tensors` reads, and the names of the layers."""
+    """Reads what `read_tensors` reads, and what is known of the layers."""
     path = pathlib.Path(path)
     if path.is_dir():
         parts = [_read_file(part) for part in _files_in(path)]
@@ -87,7 +92,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
     tensors = {name: array for part in parts for name, array in part.tensors.items()}
     if not tensors:
         raise ValueError(f"The file {str(path)!r} holds no weights.")
-    return Weights(tensors, frozenset().union(*(part.layers for part in parts)))
+    return Weights(tensors, {k: v for part in parts for k, v in part.layers.items()})
 
 
 def is_keras_file(path: str | os.PathLike[str]) -> bool:
@@ -139,7 +144,7 @@ def _read_safetensors(path: pathlib.Path) -> Weights:
     import ml_dtypes  # noqa: F401
     import safetensors.numpy
 
-    return Weights(_without_module(safetensors.numpy.load_file(path).items()))
+    return Weights(_unwrapped(safetensors.numpy.load_file(path).items()))
 
 
 def _read_torch(path: pathlib.Path) -> Weights:
@@ -160,7 +165,7 @@ def _read_torch(path: pathlib.Path) -> Weights:
         raise ValueError(
             "it is damaged, or holds objects other than tensors, which are never loaded"
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
@@ -168,7 +173,7 @@ def _read_torch(path: pathlib.Path) -> Weights:
             f"it holds a {type(content).__name__} instead of named tensors"
         )
     return Weights(
-        _without_module(
+        _unwrapped(
             (name, _to_numpy(tensor))
             for name, tensor in content.items()
             if isinstance(tensor, torch.Tensor)
@@ -182,16 +187,26 @@ def _to_numpy(tensor: Any) -> np.ndarray:
     return tensor.numpy()
 
 
-def _without_module(tensors: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Removes the prefix that `torch.nn.DataParallel` puts before each name."""
-    return {str(name).removeprefix("module."): array for name, array in tensors}
+def _unwrapped(tensors: Iterable[tuple[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Removes what `torch.nn.DataParallel` and `torch.compile` put into each name."""
+    inserted = re.compile(r"(?<![^.])(module|_orig_mod)\.")
+    return {inserted.sub("", str(name)): array for name, array in tensors}
 
 
 def _read_keras_archive(path: pathlib.Path) -> Weights:
     with zipfile.ZipFile(path) as archive:
         _check_size(sum(entry.file_size for entry in archive.infolist()))
+        config = json.loads(archive.read("config.json"))
         with archive.open("model.weights.h5") as file:
-            return _read_keras_3(file)
+            weights = _read_keras_3(file)
+    return dataclasses.replace(weights, layers=weights.layers | dict(_facts(config)))
+
+
+def _facts(config: dict[str, Any]) -> Iterator[tuple[str, Facts]]:
+    """Yields what a model's configuration tells of its layers, also of those nested."""
+    for layer in config["config"].get("layers", []):
+        yield layer["config"]["name"], Facts(layer["class_name"], layer["config"])
+        yield from _facts(layer)
 
 
 def _read_keras_3(path: pathlib.Path | IO[bytes]) -> Weights:
@@ -209,9 +224,15 @@ def _read_keras_3(path: pathlib.Path | IO[bytes]) -> Weights:
             variable = dict(zip("0123", known, strict=False)).get(index, index)
             layer = dataset.parent.attrs.get("name", kind)
             tensors[f"{layer}/{variable}"] = dataset[()]
-        names: list[Any] = []
-        file.visititems(lambda _, item: names.append(item.attrs.get("name")))
-        return Weights(tensors, frozenset(name for name in names if name))
+        layers: dict[str, Facts] = {}
+
+        def note(path: str, item: Any) -> None:
+            if name := item.attrs.get("name"):
+                *_, kind, _ = f"/{path}".split("/")
+                layers[name] = Facts(re.sub(r"_\d+$", "", kind), {})
+
+        file.visititems(note)
+        return Weights(tensors, layers)
 
 
 def _read_keras_2(path: pathlib.Path) -> Weights:
@@ -224,7 +245,9 @@ def _read_keras_2(path: pathlib.Path) -> Weights:
         for dataset in _datasets(root, without="optimizer_weights"):
             *_, layer, variable = f"/{dataset.name}".split("/")
             tensors[f"{layer}/{variable.partition(':')[0]}"] = dataset[()]
-        return Weights(tensors, frozenset(root))
+        layers = {name: Facts("", {}) for name in root}
+        config = json.loads(file.attrs.get("model_config", '{"config": {}}'))
+        return Weights(tensors, layers | dict(_facts(config)))
 
 
 def _datasets(group: Any, without: str) -> Iterator[Any]:
@@ -253,6 +276,7 @@ _READERS: dict[str, Callable[[pathlib.Path], Weights]] = {
     ".pt": _read_torch,
     ".th": _read_torch,
     ".bin": _read_torch,
+    ".ckpt": _read_torch,
     ".keras": _read_keras_archive,
     ".weights.h5": _read_keras_3,
     ".h5": _read_keras_2,

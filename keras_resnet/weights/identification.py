@@ -7,15 +7,16 @@ from collections.abc import Mapping
 
 from keras_resnet.blocks import BLOCKS, group_width
 from keras_resnet.networks import NETWORKS
-from keras_resnet.shortcuts import SHORTCUTS, Carry
+from keras_resnet.shortcuts import SHORTCUTS
 from keras_resnet.spec import ResNetSpec
 from keras_resnet.stems import STEMS
+from keras_resnet.weights.traits import Statement, differences, of_spec
 
 Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Traits:
+class _Shown:
     """What the names and shapes of weights tell about their network."""
 
     weighted_layers: int
@@ -29,49 +30,31 @@ class _Traits:
     has_bias: bool
 
 
-def likely_networks(
-    shapes: Mapping[str, Shape],
-    stride_on: str | None = None,
-    pools: bool | None = None,
-) -> list[str]:
+def likely_networks(shapes: Mapping[str, Shape], said: Statement) -> list[str]:
     """Returns the names of the networks that have weights of these shapes.
 
     Args:
         shapes: Shapes of the weights by our names, such as `conv1_conv/kernel`.
-        stride_on: Which convolution of its post-activation bottlenecks has the stride,
-            None if that is not known. Shapes do not tell.
-        pools: Whether layers in the shortcuts pool, None if that is not known.
+        said: What is known of what no shape shows.
 
     Returns:
         Keys of `keras_resnet.NETWORKS`, none if no network is like that.
 
     Example:
 
-    >>> likely_networks({w.path: w.shape for w in model.weights}, stride_on="3x3")
+    >>> shapes = {w.path: w.shape for w in model.weights}
+    >>> likely_networks(shapes, {"stride_on": ("3x3",), "antialias": (None,)})
     ['resnet50_v1_5']
     """
-    traits = _traits_of_weights(shapes)
+    shown = _shown_by_weights(shapes)
     return [
         name
         for name, spec in NETWORKS.items()
-        if _traits_of_spec(spec) == traits
-        and (not _strides_on_either(spec) or stride_on in (None, spec.stride_on))
-        and pools in (None, any(carry.pools for carry in _carries(spec)))
+        if _shown_by_spec(spec) == shown and not differences(of_spec(spec), said)
     ]
 
 
-def _strides_on_either(spec: ResNetSpec) -> bool:
-    block = BLOCKS[spec.block]
-    return block.is_bottleneck and not block.preactivation
-
-
-def _carries(spec: ResNetSpec) -> list[Carry]:
-    """Returns how the first block of each stage and the others change shapes."""
-    names = (spec.first_shortcut or spec.shortcut, spec.shortcut)
-    return [carry for name in names if (carry := SHORTCUTS[name].carry)]
-
-
-def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
+def _shown_by_weights(shapes: Mapping[str, Shape]) -> _Shown | None:
     counts: dict[int, int] = collections.defaultdict(int)
     for name in shapes:
         if match := re.match(r"conv(\d+)_block(\d+)_", name):
@@ -86,7 +69,7 @@ def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
     widths = [shapes.get(f"{first}2_conv/kernel") for first in firsts]
     if not firsts or not stem or None in widths:
         return None
-    return _Traits(
+    return _Shown(
         weighted_layers=sum(
             re.fullmatch(rf"{firsts[0]}[1-9]_conv/kernel", name) is not None
             for name in shapes
@@ -102,7 +85,7 @@ def _traits_of_weights(shapes: Mapping[str, Shape]) -> _Traits | None:
     )
 
 
-def _traits_of_spec(spec: ResNetSpec) -> _Traits:
+def _shown_by_spec(spec: ResNetSpec) -> _Shown:
     block, stem = BLOCKS[spec.block], STEMS[spec.stem]
     stem_filters = spec.stem_filters or spec.filters[0]
     group_widths = tuple(
@@ -120,7 +103,7 @@ def _traits_of_spec(spec: ResNetSpec) -> _Traits:
     ]
     carry = SHORTCUTS[spec.first_shortcut or spec.shortcut].carry
     projects = carry.projects if carry else "never"
-    return _Traits(
+    return _Shown(
         weighted_layers=block.weighted_layers,
         preactivation=block.preactivation,
         blocks_per_stage=spec.blocks_per_stage,

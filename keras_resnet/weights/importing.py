@@ -1,20 +1,32 @@
 """From a file of weights, in any layout, into a model; all of it or nothing."""
 
+import dataclasses
 import os
-import re
+import warnings
 from collections.abc import Mapping
 
 import keras
 import numpy as np
 
+from keras_resnet.networks import NETWORKS
 from keras_resnet.weights.files import Weights, is_keras_file, read
 from keras_resnet.weights.identification import likely_networks
-from keras_resnet.weights.layouts import LAYOUTS, POOLED_SHORTCUTS, Layout
+from keras_resnet.weights.layouts import LAYOUTS, Layout
 from keras_resnet.weights.naming import (
     recognize,
+    said_by_variants,
     to_ours,
+    unwrapped,
     variants_of_file,
-    variants_of_model,
+)
+from keras_resnet.weights.traits import (
+    Statement,
+    Traits,
+    differences,
+    of_layers,
+    of_model,
+    of_spec,
+    statement,
 )
 
 _FIRST_KERNELS = ("conv1_conv/kernel", "conv1_1_conv/kernel")
@@ -26,6 +38,7 @@ def load_file(
     path: str | os.PathLike[str],
     *,
     layout: str | None = None,
+    traits: Traits | None = None,
     new_head: bool = False,
 ) -> bool:
     """Fills a model with the weights of a file, whoever wrote it.
@@ -47,6 +60,7 @@ def load_file(
         model: A model of this package; unchanged if the file does not fit.
         path: A file, or a folder that holds one, as `read_tensors` takes it.
         layout: A key of `LAYOUTS`, None to recognise it by the names in the file.
+        traits: What is known of the file's network that no weight shows.
         new_head: Whether the classifier may stay as it is in the model, where the file
             has none, or one for another number of classes.
 
@@ -54,8 +68,13 @@ def load_file(
         Whether the classifier did.
 
     Raises:
-        ValueError: If the file cannot be read or does not fit; the message lists the
-            first differences and the networks that the file does fit.
+        ValueError: If the file cannot be read, does not fit, or holds what no network
+            can have learnt: the message lists the first differences and the networks
+            that the file does fit.
+
+    Warns:
+        UserWarning: If the file may as well be of another network of the table, whose
+            weights have the same names and shapes.
 
     Example:
 
@@ -68,10 +87,12 @@ def load_file(
             f"got {layout!r}."
         )
     weights = read(path)
+    weights = dataclasses.replace(weights, tensors=unwrapped(weights.tensors))
     known = recognize(weights) if layout is None else LAYOUTS[layout]
     tensors, unknown = to_ours(weights.tensors, known) if known else ({}, [])
     is_foreign = known is None or (known.keeps_names and unknown)
     if is_foreign and layout is None and not new_head and is_keras_file(path):
+        _check_numbers(weights.tensors, os.fspath(path))
         _load_with_keras(model, path)
         return False
     if known is None:
@@ -97,7 +118,10 @@ def load_file(
         for name, array in tensors.items()
     }
 
-    differences = {
+    # Names do not tell a file from one of a library with the same.
+    author = known if layout or not known.namesake else LAYOUTS[known.namesake]
+    said = _said(weights, author, traits or {})
+    different = {
         "it lacks": [name for name in wanted if name not in tensors],
         "it also has": [*(name for name in tensors if name not in wanted), *unknown],
         "it has other shapes for": [
@@ -105,22 +129,17 @@ def load_file(
             for name, shape in wanted.items()
             if name in tensors and tensors[name].shape != shape
         ],
-        "it is of a network": _otherwise(model, weights, known),
+        "it is of a network with": differences(of_model(model), said),
     }
-    if any(differences.values()):
-        names = [name for names in differences.values() for name in names]
+    networks = likely_networks(found, said)
+    if any(different.values()):
+        names = [name for names in different.values() for name in names]
         raise ValueError(
             f"The {known.name} weights in {os.fspath(path)!r} do not fit "
-            f"{model.name!r}: {_list(differences)}; "
-            + _advice(
-                names,
-                likely_networks(
-                    found,
-                    known.stride_on,
-                    variants_of_file(weights.tensors, known).get(POOLED_SHORTCUTS),
-                ),
-            )
+            f"{model.name!r}: {_list(different)}; {_advice(names, networks)}"
         )
+    _check_numbers(tensors, os.fspath(path))
+    _warn_of_untold(model, os.fspath(path), networks, said)
     for name, array in tensors.items():
         variables[name].assign(array)
     return has_new_head and bool(heads[0])
@@ -129,36 +148,6 @@ def load_file(
 def variables_by_name(model: keras.Model) -> dict[str, keras.Variable]:
     """Returns the weights of a model as `{"conv1_conv/kernel": variable, ...}`."""
     return {"/".join(w.path.split("/")[-2:]): w for w in model.weights}
-
-
-def layers_by_name(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Returns the layers of a model, and of the models in it, by their names."""
-    layers = {}
-    for layer in model.layers:
-        layers[layer.name] = layer
-        if isinstance(layer, keras.Model):
-            layers.update(layers_by_name(layer))
-    return layers
-
-
-def stride_on(model: keras.Model) -> str | None:
-    """Returns the convolution, `"1x1"` or `"3x3"`, with the stride of bottlenecks.
-
-    Args:
-        model: A model of this package.
-
-    Returns:
-        None if the model has no post-activation bottleneck that strides.
-    """
-    layers = layers_by_name(model)
-    for name in layers:
-        if match := re.fullmatch(r"(conv\d+_block\d+)_3_bn", name):
-            block = match[1]
-            for conv, size, pool in (("1", "1x1", "subsample"), ("2", "3x3", "aa")):
-                strides = layers[f"{block}_{conv}_conv"].strides
-                if max(strides) > 1 or f"{block}_{conv}_{pool}" in layers:
-                    return size
-    return None
 
 
 def _is_head(name: str) -> bool:
@@ -179,28 +168,57 @@ def _adapted(name: str, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
-def _otherwise(model: keras.Model, weights: Weights, layout: Layout) -> list[str]:
-    """Returns how a file's network differs in what no shape shows."""
-    there = variants_of_file(weights.tensors, layout)
-    here = variants_of_model(layers_by_name(model), layout)
-    different = [
-        f"{'with' if there[name] else 'without'} {name}"
-        for name in there
-        if there[name] != here[name]
+def _said(weights: Weights, layout: Layout, traits: Traits) -> Statement:
+    """Returns what is said of the network of a file, by the file itself at last."""
+    if layout.traits is None:
+        return {**statement(traits), **statement(of_layers(weights.layers))}
+    shown = variants_of_file(weights.tensors, layout)
+    by_names = said_by_variants(layout, shown)
+    return {**layout.traits, **statement(traits), **by_names}
+
+
+def _warn_of_untold(
+    model: keras.Model, path: str, networks: list[str], said: Statement
+) -> None:
+    """Warns of a file that may as well be another network's."""
+    traits = of_model(model)
+    possible = [of_spec(NETWORKS[name]) for name in networks]
+    untold = [
+        f"`{trait}={value!r}`"
+        for trait, value in traits.items()
+        if len(said.get(trait, ())) != 1
+        and any(other.get(trait, value) != value for other in possible)
     ]
-    stride = stride_on(model)
-    if None not in (stride, layout.stride_on) and stride != layout.stride_on:
-        different.append(
-            f"with the bottlenecks' stride on the {layout.stride_on}, not the {stride}"
+    if untold:
+        warnings.warn(
+            f"Nothing in {path!r} tells that its network has {' and '.join(untold)}, "
+            f"as {model.name!r} has: it fits {' or '.join(map(repr, networks))}. Say "
+            "whose weights they are, with `layout` or as PRESET=path, to have it "
+            "checked.",
+            stacklevel=4,
         )
-    return different
 
 
-def _list(differences: Mapping[str, list[str]]) -> str:
+def _check_numbers(tensors: Mapping[str, np.ndarray], path: str) -> None:
+    """Refuses weights of a training that diverged, or of a damaged file."""
+    for name, array in tensors.items():
+        if not np.isfinite(array).all():
+            reason = "holds NaN or infinity"
+        elif name.endswith("/moving_variance") and (array < 0).any():
+            reason = "is negative in places"
+        else:
+            continue
+        raise ValueError(
+            f"The weights in {path!r} are of no use, for {name} {reason}: get the file "
+            "anew, or take one from before the training diverged."
+        )
+
+
+def _list(different: Mapping[str, list[str]]) -> str:
     return ", ".join(
         f"{what} {', '.join(names[:_MENTIONED])}"
         + (f" and {len(names) - _MENTIONED} more" if len(names) > _MENTIONED else "")
-        for what, names in differences.items()
+        for what, names in different.items()
         if names
     )
 

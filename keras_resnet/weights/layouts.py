@@ -7,9 +7,19 @@ from 2), `{block}` the blocks of a stage (ours from 1). `naming.py` applies the 
 import dataclasses
 from collections.abc import Mapping
 
+from keras_resnet.weights.traits import Statement, Traits
+
 Rules = tuple[tuple[str, str], ...]
 
-POOLED_SHORTCUTS = "pooled shortcuts"
+_TRAITS: Statement = {
+    "shortcut": ("B",),
+    "antialias": (None,),
+    "stride_on": ("3x3",),
+    "strided_block": ("first",),
+    "padding": ("symmetric",),
+    "activation": ("relu",),
+    "norm_epsilon": (1e-5,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +27,15 @@ class Variant:
     """What only some of a library's networks have, and the rules for them.
 
     Args:
-        name: What they have.
         sign: Pattern of a tensor that only their files hold.
         our_sign: Pattern of a layer that only our networks of that kind have.
+        traits: What only they have of what no weight shows.
         rules: Rules that precede those of the layout.
     """
 
-    name: str
     sign: str
     our_sign: str
+    traits: Traits = dataclasses.field(default_factory=dict)
     rules: Rules = ()
 
 
@@ -48,11 +58,10 @@ class Layout:
         ignored: Pattern of the tensors that are no weights.
         transposes: Whether output and input channels are a kernel's first axes, as in
             PyTorch, instead of its last.
-        stride_on: Which convolution of a post-activation bottleneck has the stride.
-            None where its files do not tell.
+        traits: What its networks may have of what no weight shows. None if the file
+            tells that by the names of its layers.
+        namesake: Another layout with the same names for more networks.
         excess_epsilon: By how much the epsilon of its batch norms exceeds our 1e-5.
-        lacks: Pattern of layers of ours, with weights or without, that its networks
-            cannot have.
     """
 
     name: str
@@ -75,11 +84,11 @@ class Layout:
     keeps_names: bool = False
     first_stage: int = 1
     first_block: int = 0
-    ignored: str = r".*\.num_batches_tracked"
+    ignored: str = r".*\.num_batches_tracked|n_averaged"
     transposes: bool = True
-    stride_on: str | None = "3x3"
+    traits: Statement | None = dataclasses.field(default_factory=lambda: _TRAITS)
+    namesake: str | None = None
     excess_epsilon: float = 0.0
-    lacks: str = "(?!)"
 
 
 def _within_blocks(prefix: str, layers: Mapping[str, str]) -> Rules:
@@ -94,9 +103,6 @@ _KERAS_NORM = {
     name: name for name in ("gamma", "beta", "moving_mean", "moving_variance")
 }
 _KERAS_OTHER = {name: name for name in ("kernel", "bias")}
-
-# Scaled terms, and projections where shapes stay.
-_OTHER_SHORTCUTS = r"carried|transformed|block([2-9]|\d\d+)_0_conv"
 
 _TORCH_STEM = (("conv1_conv", "conv1"), ("conv1_bn", "bn1"))
 _TORCH_BLOCKS = _within_blocks(
@@ -114,9 +120,9 @@ _TORCH_BLOCKS = _within_blocks(
 )
 
 _TORCH_POOLED_SHORTCUTS = Variant(
-    name=POOLED_SHORTCUTS,
     sign=r"layer\d+\.0\.downsample\.2\.weight",
     our_sign=r"conv\d+_block\d+_0_pool",
+    traits={"shortcut": "D"},
     rules=_within_blocks(
         "layer{stage}.{block}.",
         {"0_conv": "downsample.1", "0_bn": "downsample.2"},
@@ -137,9 +143,25 @@ LAYOUTS: dict[str, Layout] = {
             separator="/",
             keeps_names=True,
             transposes=False,
-            stride_on="1x1",
+            variants=(
+                Variant(
+                    sign=r"conv2_block1_preact_bn/gamma",
+                    our_sign=r"conv2_block1_preact_bn",
+                    traits={
+                        "shortcut": "subsample",
+                        "stride_on": "3x3",
+                        "strided_block": "last",
+                    },
+                ),
+            ),
+            traits={
+                **_TRAITS,
+                "shortcut": ("B", "subsample"),
+                "stride_on": ("1x1", "3x3"),
+                "strided_block": ("first", "last"),
+                "stem": ("imagenet_v2_keras",),
+            },
             excess_epsilon=1.001e-5 - 1e-5,
-            lacks=rf".*_(0_zero_pad|block1_0_pool|aa|{_OTHER_SHORTCUTS})",
         ),
         Layout(
             name="keras_hub",
@@ -166,14 +188,9 @@ LAYOUTS: dict[str, Layout] = {
             ),
             variants=(
                 Variant(
-                    name=POOLED_SHORTCUTS,
-                    sign=r"conv3_conv/kernel",
-                    our_sign=r"conv\d+_block\d+_0_pool",
-                ),
-                Variant(
-                    name="a deep stem",
                     sign=r"conv3_conv/kernel",
                     our_sign=r"conv1_1_conv",
+                    traits={"shortcut": "D"},
                     rules=(
                         ("conv1_1_conv", "conv1_conv"),
                         ("conv1_1_bn", "conv1_bn"),
@@ -189,8 +206,9 @@ LAYOUTS: dict[str, Layout] = {
             separator="/",
             first_stage=0,
             transposes=False,
+            traits={**_TRAITS, "shortcut": ("B", "D"), "stem": ("imagenet_v2",)},
         ),
-        # Its configuration tells where the stride is.
+        # Its configuration tells where the stride is, and of another activation.
         Layout(
             name="transformers",
             sign=r"(resnet\.)?encoder\.stages\.0\.layers\.0\..*",
@@ -214,13 +232,14 @@ LAYOUTS: dict[str, Layout] = {
             ),
             prefix="resnet.",
             first_stage=0,
-            stride_on=None,
+            traits={**_TRAITS, "stride_on": ("1x1", "3x3")},
         ),
         # akamaster/pytorch_resnet_cifar10, and what took over its names.
         Layout(
             name="cifar",
             sign=r"linear\.weight",
             rules=(*_TORCH_STEM, *_TORCH_BLOCKS, ("predictions", "linear")),
+            traits={**_TRAITS, "shortcut": ("A", "B")},
         ),
         Layout(
             name="timm",
@@ -237,7 +256,6 @@ LAYOUTS: dict[str, Layout] = {
             ),
             variants=(
                 Variant(
-                    name="a deep stem",
                     sign=r"conv1\.0\.weight",
                     our_sign=r"conv1_1_conv",
                     rules=(
@@ -251,14 +269,17 @@ LAYOUTS: dict[str, Layout] = {
                 ),
                 _TORCH_POOLED_SHORTCUTS,
             ),
-            lacks=rf".*_(0_zero_pad|{_OTHER_SHORTCUTS})",
+            traits={
+                **_TRAITS,
+                "shortcut": ("B", "D"),
+                "antialias": (None, "average", "blur"),
+            },
         ),
         Layout(
             name="torchvision",
             sign=r"layer1\.0\..*",
             rules=(*_TORCH_STEM, *_TORCH_BLOCKS, ("predictions", "fc")),
-            variants=(_TORCH_POOLED_SHORTCUTS,),
-            lacks=rf".*_(0_zero_pad|0_pool|aa|{_OTHER_SHORTCUTS})",
+            namesake="timm",
         ),
         Layout(
             name="keras_resnet",
@@ -269,7 +290,7 @@ LAYOUTS: dict[str, Layout] = {
             separator="/",
             keeps_names=True,
             transposes=False,
-            stride_on=None,
+            traits=None,
         ),
     )
 }

@@ -12,9 +12,17 @@ from typing import Any
 
 import keras
 
+from keras_resnet.networks import NETWORKS
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.weights import download, importing
-from keras_resnet.weights.presets import DEFAULTS, PRESETS, Preset, default_preset
+from keras_resnet.weights.presets import (
+    DEFAULTS,
+    PRESETS,
+    V1_5,
+    Preset,
+    default_preset,
+)
+from keras_resnet.weights.traits import Traits, of_spec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +40,8 @@ class LocatedWeights:
         checksum: The checksum that the file was found to have, None for none.
         preprocessing: How images are prepared for these weights, None where unknown.
         preset: The entry of `PRESETS`, None for any other weights.
-        stride_on: Which convolution of a bottleneck has the stride, `"1x1"` or `"3x3"`;
-            None where only the layout tells.
+        traits: What their publisher tells of the network that no weight shows, such as
+            `{"antialias": "blur"}`, by the names that `ResNetSpec` has for it.
 
     Example:
 
@@ -49,7 +57,7 @@ class LocatedWeights:
     checksum: str | None = None
     preprocessing: Preprocessing | None = None
     preset: Preset | None = None
-    stride_on: str | None = None
+    traits: Traits = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,15 +128,12 @@ def load_weights(
             layout=layout,
             checksum=checksum,
         )
-    strides = {source.stride_on, importing.stride_on(model)} - {None}
-    if len(strides) > 1:
-        raise ValueError(
-            f"The weights in {source.source!r} are of a network whose bottlenecks have "
-            f"the stride on the {source.stride_on} convolution, and {model.name!r} has "
-            f"it on the other: set `stride_on={source.stride_on!r}`."
-        )
     new_classifier = importing.load_file(
-        model, source.path, layout=source.layout, new_head=new_head
+        model,
+        source.path,
+        layout=source.layout,
+        traits=source.traits,
+        new_head=new_head,
     )
     model.preset = source
     return LoadedWeights(new_classifier, source.preprocessing)
@@ -190,15 +195,17 @@ def locate(
         said = _Said(preprocessing=preset.preprocessing)
     else:
         said = _read_configs(source, path)
+    named = preset.network if preset else V1_5.get(said.network, said.network)
+    traits = of_spec(NETWORKS[named]) if named in NETWORKS else {}
     return LocatedWeights(
         source=source,
         path=path,
-        network=preset.network if preset else said.network,
+        network=preset.network if preset else said.network or None,
         layout=layout or (preset.layout if preset else said.layout),
         checksum=checksum,
         preprocessing=said.preprocessing,
         preset=preset,
-        stride_on=said.stride_on,
+        traits={**traits, **said.traits},
     )
 
 
@@ -216,10 +223,10 @@ def _split(source: str, network: str) -> tuple[Preset | None, str]:
 class _Said:
     """What the files around the weights say about them."""
 
-    network: str | None = None
+    network: str = ""
     layout: str | None = None
     preprocessing: Preprocessing | None = None
-    stride_on: str | None = None
+    traits: Traits = dataclasses.field(default_factory=dict)
 
 
 def _read_configs(source: str, path: str) -> _Said:
@@ -227,17 +234,18 @@ def _read_configs(source: str, path: str) -> _Said:
     config = _read_json(source, path, "config.json")
     if "pretrained_cfg" in config:
         return _Said(
-            network=config.get("architecture"),
+            network=config.get("architecture", ""),
             layout="timm",
             preprocessing=_timm_preprocessing(config["pretrained_cfg"]),
         )
     if config.get("model_type") == "resnet":
         is_v1 = config.get("downsample_in_bottleneck", False)
+        traits = {"stride_on": "1x1" if is_v1 else "3x3"}
         processor = _read_json(source, path, "preprocessor_config.json")
         return _Said(
             layout="transformers",
             preprocessing=_transformers_preprocessing(processor),
-            stride_on="1x1" if is_v1 else "3x3",
+            traits={**traits, "activation": config.get("hidden_act", "relu")},
         )
     if "registered_name" in config:
         converter = _read_json(source, path, "image_converter.json")

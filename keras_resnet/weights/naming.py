@@ -1,12 +1,14 @@
 """Applies the rules of a layout: their weights to ours, and our names to theirs."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from keras_resnet.weights.files import Weights
-from keras_resnet.weights.layouts import LAYOUTS, Layout, Rules
+from keras_resnet.weights.layouts import LAYOUTS, Layout, Rules, Variant
+from keras_resnet.weights.traits import Statement
 
 _OUR_FIRST_STAGE = 2
 _OUR_FIRST_BLOCK = 1
@@ -15,10 +17,22 @@ _OUR_FIRST_BLOCK = 1
 def recognize(weights: Weights) -> Layout | None:
     """Returns the layout that a file's names are of, None if it is not known."""
     names = [*weights.tensors, *weights.layers]
+    return next((lay for lay in LAYOUTS.values() if _has(names, lay.sign)), None)
+
+
+def unwrapped(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Removes what trainers put before the names of a network within a module.
+
+    Lightning's `self.model = network` makes `model.layer1.0.conv1.weight`. Names of
+    none of the layouts, and names without what comes before the others, stay.
+    """
+    if any(_has(tensors, layout.sign) for layout in LAYOUTS.values()):
+        return dict(tensors)
     for layout in LAYOUTS.values():
-        if any(re.fullmatch(layout.sign, name) for name in names):
-            return layout
-    return None
+        for name in tensors:
+            if match := re.fullmatch(rf"((?:\w+\.)+?)(?:{layout.sign})", name):
+                return {n.removeprefix(match[1]): a for n, a in tensors.items()}
+    return dict(tensors)
 
 
 def to_ours(
@@ -87,27 +101,35 @@ def to_theirs(
     return theirs
 
 
-def variants_of_file(tensors: Iterable[str], layout: Layout) -> dict[str, bool]:
-    """Returns which of a layout's variants, by name, the tensors' names show."""
-    return _shown(tensors, {v.name: v.sign for v in layout.variants})
+def variants_of_file(tensors: Iterable[str], layout: Layout) -> list[Variant]:
+    """Returns those of a layout's variants that the tensors' names show."""
+    names = list(tensors)
+    return [variant for variant in layout.variants if _has(names, variant.sign)]
 
 
-def variants_of_model(layers: Iterable[str], layout: Layout) -> dict[str, bool]:
-    """Returns which of a layout's variants, by name, our layers' names show."""
-    return _shown(layers, {v.name: v.our_sign for v in layout.variants})
+def variants_of_model(layers: Iterable[str], layout: Layout) -> list[Variant]:
+    """Returns those of a layout's variants that our layers' names show."""
+    names = list(layers)
+    return [variant for variant in layout.variants if _has(names, variant.our_sign)]
 
 
-def _shown(names: Iterable[str], signs: Mapping[str, str]) -> dict[str, bool]:
-    names = list(names)
-    return {
-        variant: any(re.fullmatch(sign, name) for name in names)
-        for variant, sign in signs.items()
-    }
+def said_by_variants(layout: Layout, shown: Collection[Variant]) -> Statement:
+    """Returns what the variants that are shown, and those that are not, tell."""
+    said: dict[str, Collection[Any]] = {}
+    for variant in layout.variants:
+        for trait, value in variant.traits.items():
+            possible = layout.traits[trait] if layout.traits else ()
+            others = tuple(other for other in possible if other != value)
+            said[trait] = (value,) if variant in shown else others
+    return said
 
 
-def _rules(layout: Layout, shown: Mapping[str, bool]) -> Rules:
-    special = (variant.rules for variant in layout.variants if shown[variant.name])
-    return (*layout.rules, *(rule for rules in special for rule in rules))
+def _has(names: Iterable[str], sign: str) -> bool:
+    return any(re.fullmatch(sign, name) for name in names)
+
+
+def _rules(layout: Layout, shown: Iterable[Variant]) -> Rules:
+    return (*layout.rules, *(rule for variant in shown for rule in variant.rules))
 
 
 def _variables(layout: Layout, our_layer: str) -> Mapping[str, str]:

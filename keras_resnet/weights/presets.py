@@ -148,7 +148,7 @@ def _in_words(preprocessing: Preprocessing | None) -> tuple[str, str]:
 
 # Torchvision, timm and transformers call by the paper's name what strides in the 3x3
 # convolution; by that name we have the paper's own, which strides in the first 1x1.
-_V1_5 = {name: f"{name}_v1_5" for name in ("resnet50", "resnet101", "resnet152")}
+V1_5 = {name: f"{name}_v1_5" for name in ("resnet50", "resnet101", "resnet152")}
 
 
 def _keras(
@@ -186,7 +186,7 @@ def _torchvision(
     model, digits = file.rsplit("-", 1)
     return Preset(
         name=f"torchvision/{model}.imagenet1k_{version}",
-        network=_V1_5.get(model, model),
+        network=V1_5.get(model, model),
         layout="torchvision",
         source=f"https://download.pytorch.org/models/{file}.pth",
         checksum=f"sha256:{digits}",
@@ -212,7 +212,7 @@ def _timm(
     model = weights.split(".")[0]
     return Preset(
         name=f"timm/{weights}",
-        network=_V1_5.get(model, model),
+        network=V1_5.get(model, model),
         layout="timm",
         source=f"hf://timm/{weights}",
         licence=licence,
@@ -231,7 +231,7 @@ def _timm(
 def _transformers(depth: int) -> Preset:
     return Preset(
         name=f"microsoft/resnet-{depth}",
-        network=_V1_5.get(f"resnet{depth}", f"resnet{depth}"),
+        network=V1_5.get(f"resnet{depth}", f"resnet{depth}"),
         layout="transformers",
         source=f"hf://microsoft/resnet-{depth}",
         licence="apache-2.0",

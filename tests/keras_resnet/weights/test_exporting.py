@@ -129,22 +129,29 @@ def test_keras_variances_below_the_difference_of_the_epsilons(tmp_path):
     parity.assert_same_outputs([model(images)], [peer(images).numpy()])
 
 
+SAME = keras_resnet.Settings(padding="same")
 SMALL = {"blocks_per_stage": (1, 1, 1, 1), "filters": (8, 8, 8, 8)}
 
 
 @pytest.mark.parametrize(
     ("network", "options", "layout", "sentence"),
     [
-        ("resnet50", SMALL, "torchvision", "the stride of bottlenecks on the 3x3"),
-        ("resnet50_v1_5", {}, "keras", "the stride of bottlenecks on the 1x1"),
-        ("resnet10t", {}, "torchvision", "no layer like conv"),
+        ("resnet50", SMALL, "torchvision", "`stride_on='3x3'` instead of '1x1'"),
+        ("resnet50_v1_5", {}, "keras", "`stride_on='1x1'` instead of '3x3'"),
+        ("resnet10t", {}, "torchvision", "`shortcut='B'` instead of 'D'"),
         ("seresnet18", {}, "torchvision", "no name for conv2_block1_se_1_conv/kernel"),
-        ("resnetblur18", {}, "torchvision", "no layer like pool1_aa"),
+        ("resnetblur18", {}, "torchvision", "`antialias=None` instead of"),
         ("preresnet18", {}, "timm", "no name for conv2_block1_preact_bn/gamma"),
-        ("resnet20", {}, "timm", "no layer like conv3_block1_0_zero_pad"),
-        ("plainnet18", {}, "timm", "no plain networks"),
-        ("resnet18", {"shortcut": "C"}, "timm", "no layer like conv2_block2_0_conv"),
-        ("resnet18", {"shortcut": "constant_scaling"}, "timm", "conv2_block1_carried"),
+        ("resnet20", {}, "timm", "`shortcut='B'` instead of 'A'"),
+        ("plainnet18", {}, "timm", "`shortcut='B'` instead of 'none'"),
+        ("resnet18", {"shortcut": "C"}, "timm", "`shortcut='B'` instead of 'C'"),
+        (
+            "resnet18",
+            {"shortcut": "constant_scaling"},
+            "timm",
+            "instead of 'constant_scaling'",
+        ),
+        ("resnet18", {"settings": SAME}, "timm", "`padding='symmetric'` instead of"),
         ("resnet18", {}, "keras", "it is none of 'resnet50', 'resnet101'"),
         ("resnet18", {}, "keras_hub", "`layout` must be one of 'torchvision', 'timm'"),
     ],

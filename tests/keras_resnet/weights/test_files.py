@@ -82,10 +82,10 @@ def test_keras_layers_without_weights_are_known(tmp_path):
 
 
 def test_wrapped_and_parallel_checkpoints(torch, tmp_path):
-    kernel = torch.from_numpy(KERNEL)
-    for key in ("state_dict", "model"):
-        path = tmp_path / f"{key}.pth"
-        torch.save({"epoch": 3, key: {"module.conv1.weight": kernel}}, path)
+    tensors = {"module._orig_mod.conv1.weight": torch.from_numpy(KERNEL)}
+    for key in ("state_dict", "model", "net", "model_state_dict"):
+        path = tmp_path / f"{key}.ckpt"
+        torch.save({"epoch": 3, key: tensors, "optimizer": {}}, path)
         _same(read_tensors(path), {"conv1.weight": KERNEL})
 
 
@@ -221,9 +221,9 @@ def test_hdf5_does_not_lead_to_other_files(tmp_path, kind):
 def test_no_file(tmp_path):
     with pytest.raises(ValueError, match="There is no file .*none.pth"):
         read_tensors(tmp_path / "none.pth")
-    (tmp_path / "weights.ckpt").write_bytes(b"1")
+    (tmp_path / "weights.onnx").write_bytes(b"1")
     with pytest.raises(ValueError, match="must end in one of .safetensors, .pth"):
-        read_tensors(tmp_path / "weights.ckpt")
+        read_tensors(tmp_path / "weights.onnx")
     (tmp_path / "config.json").write_text(json.dumps({}))
     with pytest.raises(ValueError, match="holds none of 'model.safetensors'"):
         read_tensors(tmp_path)

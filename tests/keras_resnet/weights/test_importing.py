@@ -1,6 +1,7 @@
 """All of a file or nothing, and a sentence that says what it is instead."""
 
 import dataclasses
+import warnings
 
 import keras
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import safetensors.numpy
 
 import keras_resnet
-from keras_resnet import NETWORKS
+from keras_resnet import NETWORKS, Settings
 from keras_resnet.stems import STEMS, Stem
 from keras_resnet.weights.exporting import export_weights
 from keras_resnet.weights.files import read_tensors
 from keras_resnet.weights.identification import likely_networks
 from keras_resnet.weights.importing import load_file
+from keras_resnet.weights.traits import of_model, of_spec, statement
 
 SMALL = {"blocks_per_stage": (1, 2, 1, 1), "filters": (8, 8, 8, 8)}
 
@@ -135,8 +137,9 @@ def test_names_the_network_that_the_file_fits(tmp_path, network, file, layout, l
 )
 def test_likely_networks_of_models(network):
     """Against the shapes that the builder gives."""
-    shapes = {w.path: w.shape for w in keras_resnet.create(network).weights}
-    assert network in likely_networks(shapes)
+    model = keras_resnet.create(network)
+    shapes = {w.path: w.shape for w in model.weights}
+    assert likely_networks(shapes, statement(of_model(model))) == [network]
 
 
 @pytest.mark.parametrize("shortcut", ["gated-A", "C", "subsample", "none"])
@@ -147,7 +150,7 @@ def test_likely_networks_with_new_stems(monkeypatch, shortcut):
     )
     monkeypatch.setitem(NETWORKS, "mine", mine)
     shapes = {w.path: w.shape for w in keras_resnet.build(mine).weights}
-    assert likely_networks(shapes) == ["mine"]
+    assert likely_networks(shapes, {}) == ["mine"]
 
 
 def test_no_network_has_such_weights(tmp_path):
@@ -165,18 +168,135 @@ def test_no_network_has_such_weights(tmp_path):
 def test_strides_that_no_shape_shows(tmp_path, layout):
     path = tmp_path / "v1_5.safetensors"
     export_weights(keras_resnet.create("resnet50_v1_5", **SMALL), path)
-    with pytest.raises(ValueError, match="bottlenecks' stride on the 3x3, not the 1x1"):
+    with pytest.raises(ValueError, match="with `stride_on='3x3'` instead of '1x1'"):
         load_file(keras_resnet.create("resnet50", **SMALL), path, layout=layout)
 
 
 def test_pools_that_no_shape_shows(tmp_path):
     path = tmp_path / "d.safetensors"
     export_weights(keras_resnet.create("resnet50d", **SMALL), path, "timm")
-    with pytest.raises(ValueError, match="of a network with pooled shortcuts"):
+    with pytest.raises(ValueError, match="`shortcut='D'` instead of 'B'"):
         load_file(keras_resnet.create("resnet50c", **SMALL), path)
     export_weights(keras_resnet.create("resnet50c", **SMALL), path, "timm")
-    with pytest.raises(ValueError, match="of a network without pooled shortcuts"):
+    with pytest.raises(ValueError, match="`shortcut='B'` instead of 'D'"):
         load_file(keras_resnet.create("resnet50d", **SMALL), path)
+
+
+TINY = {"blocks_per_stage": (2, 1), "filters": (8, 16), "input_shape": (32, 32, 3)}
+OTHERS = [
+    ({"shortcut": "none"}, "`shortcut='A'` instead of 'none'"),
+    ({"shortcut": "gated-A"}, "instead of 'gated-A'"),
+    ({"shortcut": "constant_scaling-A"}, "instead of 'constant_scaling-A'"),
+    ({"antialias": "blur"}, "`antialias=None` instead of 'blur'"),
+    ({"antialias": "average"}, "`antialias=None` instead of 'average'"),
+    ({"settings": Settings(padding="same")}, "`padding='symmetric'` instead of 'same'"),
+    (
+        {"settings": Settings(activation="silu")},
+        "`activation='relu'` instead of 'silu'",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", ["own.weights.h5", "own.keras", "own.h5"])
+def test_own_files_tell_what_no_shape_shows(tmp_path, name):
+    model = keras_resnet.create("resnet20", **TINY)
+    path = tmp_path / name
+    model.save_weights(path) if name.endswith(".weights.h5") else model.save(path)
+    for change, sentence in OTHERS:
+        with pytest.raises(ValueError, match=sentence):
+            load_file(keras_resnet.create("resnet20", **TINY, **change), path)
+    load_file(keras_resnet.create("resnet20", **TINY, stochastic_depth=0.5), path)
+
+
+@pytest.mark.parametrize(("change", "sentence"), OTHERS)
+def test_a_whole_model_tells_all(tmp_path, change, sentence):
+    """Whatever the file's network has otherwise, in the other direction too."""
+    path = tmp_path / "other.keras"
+    keras_resnet.create("resnet20", **TINY, **change).save(path)
+    with pytest.raises(ValueError, match="do not fit 'resnet20'"):
+        load_file(keras_resnet.create("resnet20", **TINY), path)
+
+
+def test_epsilons_of_others(tmp_path):
+    path = tmp_path / "own.keras"
+    keras_resnet.create("resnet20", **TINY).save(path)
+    settings = Settings(norm_epsilon=1e-3)
+    with pytest.raises(ValueError, match="`norm_epsilon=1e-05` instead of 0.001"):
+        load_file(keras_resnet.create("resnet20", **TINY, settings=settings), path)
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["resnet18", "resnet20", "plainnet20", "resnet26", "resnet50", "preresnet18"]
+    + ["preresnet50", "resnet50v2", "wrn_16_8", "resnet10t", "resnet_vd_18"]
+    + ["resnetaa50d", "resnetblur50", "resnext50_32x4d", "seresnet18"],
+)
+def test_a_model_shows_what_its_spec_says(network):
+    spec = NETWORKS[network]
+    count = len(spec.filters)
+    filters = tuple(16 * 2**stage for stage in range(count))
+    small = dataclasses.replace(spec, filters=filters, blocks_per_stage=(2,) * count)
+    assert of_model(keras_resnet.build(small)) == of_spec(spec)
+
+
+def test_a_file_that_cannot_tell_is_said_to_be_one(tmp_path):
+    path = tmp_path / "own.weights.h5"
+    model = keras_resnet.create("resnet50", include_top=False)
+    model.save_weights(path)
+    sentence = "`stride_on='1x1'`, as .* fits 'resnet50' or 'resnet50_v1_5'"
+    with pytest.warns(UserWarning, match=sentence):
+        load_file(model, path)
+
+
+def test_names_do_not_tell_torchvision_from_timm(resnet18, torch_file):
+    model = keras.models.clone_model(resnet18)
+    with pytest.warns(UserWarning, match="fits 'resnet18' or 'resnetblur18'"):
+        load_file(model, torch_file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        load_file(model, torch_file, layout="torchvision")
+    blurred = keras_resnet.create("resnetblur18", classes=7)
+    with pytest.raises(ValueError, match="`antialias=None` instead of 'blur'"):
+        load_file(blurred, torch_file, layout="torchvision")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("layer1.0.conv1.weight", np.nan, "conv2_block1_1_conv/kernel holds NaN or"),
+        ("fc.bias", np.inf, "predictions/bias holds NaN or infinity: get the file"),
+        ("bn1.running_var", -1e-3, "conv1_bn/moving_variance is negative in places"),
+    ],
+)
+def test_refuses_what_is_no_number(tmp_path, name, value, sentence):
+    model = keras_resnet.create("resnet18", **SMALL)
+    path = tmp_path / "good.safetensors"
+    export_weights(model, path)
+    tensors = read_tensors(path)
+    tensors[name].flat[-1] = value
+    safetensors.numpy.save_file(tensors, path)
+    before = _weights(model)
+    with pytest.raises(ValueError, match=sentence):
+        load_file(model, path)
+    _assert_same(model, before)
+
+
+@pytest.mark.parametrize("wrapper", ["model.", "model._orig_mod.", "net.backbone."])
+def test_checkpoints_of_lightning(torch, tmp_path, wrapper):
+    model = keras_resnet.create("resnet18", **SMALL)
+    parity.randomize_keras(model)
+    path = tmp_path / "file.pth"
+    export_weights(model, path)
+    state = {wrapper + name: tensor for name, tensor in torch.load(path).items()}
+    checkpoint = {"epoch": 3, "state_dict": state, "hyper_parameters": {"lr": 0.1}}
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    again = keras_resnet.create("resnet18", **SMALL)
+    load_file(again, tmp_path / "last.ckpt")
+    _assert_same(again, _weights(model))
+    state["criterion.weight"] = torch.ones(3)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match="also has criterion.weight"):
+        load_file(again, tmp_path / "last.ckpt")
 
 
 def test_head_is_left_over_only_where_the_model_has_none(resnet18, torch_file):

@@ -7,6 +7,7 @@ import http.server
 import importlib.util
 import json
 import threading
+import warnings
 
 import keras
 import numpy as np
@@ -15,12 +16,14 @@ import pytest
 import keras_resnet
 from keras_resnet import preprocessing
 from keras_resnet.weights import download, importing, presets
+from keras_resnet.weights.exporting import export_weights
 from keras_resnet.weights.loading import (
     LoadedWeights,
     LocatedWeights,
     load_weights,
     locate,
 )
+from keras_resnet.weights.traits import of_spec
 
 CIFAR_FILE = "resnet20-12fca82f.th"
 
@@ -62,7 +65,7 @@ def recorded(monkeypatch):
         calls.update(source=source, checksum=checksum)
         return "/cache/weights.bin"
 
-    def load_file(model, path, *, layout=None, new_head=False):
+    def load_file(model, path, *, layout=None, traits, new_head=False):
         calls.update(path=path, layout=layout, new_head=new_head)
 
     monkeypatch.setattr(download, "fetch", fetch)
@@ -182,6 +185,7 @@ def test_imagenet_is_the_default_of_the_network(recorded, model):
         checksum="sha256:f37072fd",
         preprocessing=preset.preprocessing,
         preset=preset,
+        traits=of_spec(keras_resnet.NETWORKS["resnet18"]),
     )
 
 
@@ -197,6 +201,7 @@ def test_own_file_of_a_preset(name, recorded, tmp_path):
         layout="keras",
         preprocessing=preprocessing.MODES["caffe"],
         preset=preset,
+        traits=of_spec(keras_resnet.NETWORKS["resnet50"]),
     )
     assert recorded == {}
     with pytest.raises(ValueError, match="no file, folder or preset 'missing.h5'"):
@@ -302,12 +307,67 @@ def test_config_of_timm(recorded, model, tmp_path):
     assert (model.preset.network, recorded["layout"]) == ("resnet18d", "timm")
 
 
+SMALL = {"blocks_per_stage": (1, 2, 1, 1), "filters": (8, 8, 8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("network", "preset", "other"),
+    [
+        ("resnetaa50", "timm/resnetaa50.a1h_in1k", "resnet50_v1_5"),
+        ("resnetaa50d", "timm/resnetaa50d.sw_in12k_ft_in1k", "resnet50d"),
+        ("resnetblur50", "timm/resnetblur50.bt_in1k", "resnet50_v1_5"),
+    ],
+)
+def test_presets_and_configurations_tell_the_network(network, preset, other, tmp_path):
+    path = tmp_path / "model.safetensors"
+    export_weights(keras_resnet.create(network, **SMALL), path, layout="timm")
+    models = [keras_resnet.create(name, **SMALL) for name in (network, other)]
+    config = {
+        "architecture": network,
+        "pretrained_cfg": dict.fromkeys(("mean", "std"), (0.5,) * 3)
+        | {"input_size": [3, 224, 224], "crop_pct": 1.0, "interpolation": "bicubic"},
+    }
+    for source in (f"{preset}={path}", tmp_path):
+        (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            load_weights(models[0], source)
+        with pytest.raises(ValueError, match=r"with `antialias='\w+'` instead of None"):
+            load_weights(models[1], source)
+
+
+def test_a_residual_network_is_not_plain(cifar_folder):
+    for name, change in (("plainnet20", {}), ("resnet20", {"antialias": "average"})):
+        model = keras_resnet.create(name, **change)
+        with pytest.raises(ValueError, match="is of a network with `"):
+            load_weights(model, cifar_folder / CIFAR_FILE)
+
+
+def test_stride_and_activation_of_transformers(torch_operators, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"embedding_size": 8, "hidden_sizes": [32] * 4, "depths": [1, 2, 1, 1]}
+    config = transformers.ResNetConfig(**sizes, hidden_act="gelu")
+    transformers.ResNetModel(config).save_pretrained(tmp_path)
+    model = keras_resnet.create("resnet50", include_top=False, **SMALL)
+    with pytest.raises(ValueError, match="`stride_on='3x3'` instead of '1x1'"):
+        load_weights(model, tmp_path)
+    model = keras_resnet.create("resnet50_v1_5", include_top=False, **SMALL)
+    with pytest.raises(ValueError, match="`activation='gelu'` instead of 'relu'"):
+        load_weights(model, tmp_path)
+    settings = keras_resnet.Settings(activation="gelu")
+    model = keras_resnet.create(
+        "resnet50_v1_5", include_top=False, settings=settings, **SMALL
+    )
+    load_weights(model, tmp_path)
+
+
 def test_config_of_transformers(recorded, model, tmp_path):
     transformers = pytest.importorskip("transformers")
     transformers.ResNetConfig().save_pretrained(tmp_path)
     load_weights(model, tmp_path)
     assert recorded["layout"] == "transformers"
-    assert (model.preset.stride_on, model.preset.preprocessing) == ("3x3", None)
+    assert model.preset.traits == {"stride_on": "3x3", "activation": "relu"}
+    assert model.preset.preprocessing is None
     processor = {
         "image_mean": [0.485, 0.456, 0.406],
         "image_std": [0.229, 0.224, 0.225],
@@ -322,9 +382,8 @@ def test_config_of_transformers(recorded, model, tmp_path):
     )
     config = transformers.ResNetConfig(downsample_in_bottleneck=True)
     config.save_pretrained(tmp_path)
-    v1_5 = keras_resnet.create("resnet50_v1_5", include_top=False)
-    with pytest.raises(ValueError, match="set `stride_on='1x1'`"):
-        load_weights(v1_5, tmp_path)
+    load_weights(model, tmp_path)
+    assert model.preset.traits["stride_on"] == "1x1"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"model_type": "bert"}'])
