@@ -71,6 +71,8 @@ EXTRAS["dev"] = [
     "pytest",
     "pytest-xdist",
     "ruff",
+    # The truth for precision, recall, F1 and the like.
+    "scikit-learn",
     "setuptools>=77",
 ]
 

@@ -130,7 +130,9 @@ def past_failures(
 
 def _blank(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.Tensor, ...]:
     _, *others = specs
-    zeros = (tf.zeros(spec.shape, spec.dtype) for spec in others)
+    zeros = (
+        tf.zeros([side or 1 for side in spec.shape], spec.dtype) for spec in others
+    )
     return (tf.constant(_NO_RECORD, tf.int64), *zeros)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import socket
 import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -199,6 +200,13 @@ def training_batches(
     return Batches(dataset.prefetch(_BATCHES_AHEAD), damage)
 
 
+def of_records(preprocessing: Preprocessing, examples: Examples) -> Preprocessing:
+    """Returns how records are prepared whose photographs may be upright already."""
+    if examples.orientation == "apply":  # They were turned when they were written.
+        return dataclasses.replace(preprocessing, orientation="ignore")
+    return preprocessing
+
+
 @tf.autograph.experimental.do_not_convert
 def evaluation_batches(
     examples: Examples,
@@ -209,6 +217,7 @@ def evaluation_batches(
     worker: Worker = ALONE,
     max_bad_share: float = 0.01,
     damage_log: Path | None = None,
+    prepared: Callable[[tf.Tensor, Preprocessing], tf.Tensor] = prepare,
 ) -> Batches:
     """Gives every image of a split once, in the order of the records.
 
@@ -221,6 +230,9 @@ def evaluation_batches(
         max_bad_share: Share of damaged records above which reading fails. Up to it,
             they are left out.
         damage_log: See `Damage`.
+        prepared: Makes of an encoded image what is batched, uint8. Defaults to the one
+            image that the network looks at. What has no fixed shape makes batches of
+            one.
 
     Returns:
         Batches of uint8 images `(batch, size, size, 3)`, RGB, and int64 labels
@@ -228,8 +240,7 @@ def evaluation_batches(
     """
     blocks = Blocks.of(examples, split)
     damage = Damage(split, blocks, max_bad_share, damage_log)
-    if examples.orientation == "apply":  # They were turned when they were written.
-        preprocessing = dataclasses.replace(preprocessing, orientation="ignore")
+    preprocessing = of_records(preprocessing, examples)
 
     def part(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
         window = read_window(blocks, number)
@@ -243,7 +254,7 @@ def evaluation_batches(
 
     def view(encoded: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         del seed
-        return prepare(encoded, preprocessing)
+        return prepared(encoded, preprocessing)
 
     def without_blanks(
         images: tf.Tensor, labels: tf.Tensor, seeds: tf.Tensor, valid: tf.Tensor

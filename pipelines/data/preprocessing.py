@@ -23,10 +23,26 @@ def prepare(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: If the bytes are not an image.
     """
+    return resize_and_crop(upright(encoded, preprocessing), preprocessing)
+
+
+def upright(encoded: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
+    """Decodes one image and turns it as `preprocessing` says.
+
+    Args:
+        encoded: Scalar string tensor, an image that `images.decode` takes.
+        preprocessing: The orientation.
+
+    Returns:
+        uint8 `(height, width, 3)`, RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: If the bytes are not an image.
+    """
     image = decode(encoded)
     if preprocessing.orientation == "apply":
         image = turn(image, read_orientation(encoded))
-    return resize_and_crop(image, preprocessing)
+    return image
 
 
 def resize_and_crop(images: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:

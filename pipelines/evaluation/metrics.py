@@ -5,6 +5,7 @@ import functools
 import heapq
 import math
 import time
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -100,10 +101,32 @@ def evaluate(
         logits = mirrored(network, images) if test_flip else network(images)
         return tf.nn.log_softmax(tf.cast(logits, tf.float64))
 
-    tally = _Tally(model.output_shape[-1])
+    return tallied(
+        ((predict(images).numpy(), labels.numpy()) for images, labels in batches),
+        model.output_shape[-1],
+    )
+
+
+def tallied(
+    predictions: Iterable[tuple[np.ndarray, np.ndarray]], classes: int
+) -> Metrics:
+    """Counts what was predicted.
+
+    Args:
+        predictions: Logarithms of probabilities, float64 `(batch, classes)`, and
+            labels, int64 `(batch,)`, batch by batch.
+        classes: Number of classes.
+
+    Returns:
+        The metrics; their rate is that at which predictions came.
+
+    Raises:
+        ValueError: If there are no images.
+    """
+    tally = _Tally(classes)
     begin = time.perf_counter()
-    for images, labels in batches:
-        tally.add(predict(images).numpy(), labels.numpy())
+    for logarithms, labels in predictions:
+        tally.add(logarithms, labels)
     return tally.metrics(time.perf_counter() - begin)
 
 

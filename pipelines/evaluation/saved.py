@@ -1,14 +1,19 @@
 """An evaluation as files: numbers as JSON, the confusion matrix beside it."""
 
+import csv
 import dataclasses
+import io
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines import files
+from pipelines.errors import UserError
+from pipelines.evaluation.judgement import Check, Judged
 from pipelines.evaluation.metrics import Metrics, Mistake
 
 
@@ -46,10 +51,7 @@ class Evaluation:
         values["hardest"] = list(map(dataclasses.asdict, self.metrics.hardest))
         values["confusion"] = None
         if self.metrics.confusion is not None:
-            matrix_path = path.with_suffix(".npz")
-            values["confusion"] = matrix_path.name
-            with files.replacing(matrix_path) as temporary:
-                np.savez_compressed(temporary, confusion=self.metrics.confusion)
+            values["confusion"] = _save_matrix(path, self.metrics.confusion)
         files.write_text(path, json.dumps(values, indent=2) + "\n")
 
     @classmethod
@@ -88,3 +90,87 @@ class Evaluation:
             return None
         except zipfile.BadZipFile:
             return None
+
+
+def check_folder(directory: Path) -> None:
+    """Checks that a judgement may go to a folder.
+
+    Raises:
+        UserError: If it is a file, or a run's, which has an evaluation of its own.
+    """
+    if directory.is_file():
+        raise UserError(f"--output_dir={directory} is a file; give a folder")
+    if (directory / "run.json").exists():
+        raise UserError(
+            f"--output_dir={directory} is the folder of a run, which has an evaluation "
+            "of its own; give another folder"
+        )
+
+
+def save_judgement(judged: Judged, checks: Sequence[Check], directory: Path) -> None:
+    """Writes a judgement.
+
+    Args:
+        judged: What was found.
+        checks: What it was asked to be; of none there is no verdict.
+        directory: Gets `predictions.csv`, `evaluation.npz`, `blessing.json` and, the
+            last, `evaluation.json`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path, verdict = directory / "evaluation.json", directory / "blessing.json"
+    path.unlink(missing_ok=True)
+    verdict.unlink(missing_ok=True)
+    files.write_text(directory / "predictions.csv", _table(judged))
+    values = {
+        **judged.judgement.to_json(judged.names),
+        "models": judged.models,
+        "baseline": judged.baseline,
+        "confusion": None,
+        "made_from": judged.made_from,
+    }
+    confusion = judged.judgement.metrics.confusion
+    if confusion is not None:
+        values["confusion"] = _save_matrix(path, confusion)
+    if checks:
+        failed = [check.sentence for check in checks if not check.passed]
+        verdict_values = {
+            "blessed": not failed,
+            "reasons": failed,
+            "checks": [dataclasses.asdict(check) for check in checks],
+            "made_from": judged.made_from,
+        }
+        files.write_text(verdict, json.dumps(verdict_values, indent=2) + "\n")
+    files.write_text(path, json.dumps(values, indent=2) + "\n")
+
+
+def _table(judged: Judged) -> str:
+    """Returns a row for each image, as CSV."""
+    outcomes, names = judged.judgement.outcomes, judged.names
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["record", "file", "class", "prediction", "confidence", "rank", "loss"]
+    )
+    for row, (record, file) in enumerate(
+        zip(judged.records, judged.files, strict=True)
+    ):
+        writer.writerow(
+            [
+                int(record),
+                file,
+                names[outcomes.labels[row]],
+                names[outcomes.predictions[row]],
+                f"{outcomes.confidences[row]:.6g}",
+                int(outcomes.ranks[row]),
+                f"{outcomes.losses[row]:.6g}",
+            ]
+        )
+    return text.getvalue()
+
+
+def _save_matrix(path: Path, confusion: np.ndarray) -> str:
+    """Writes the confusion matrix beside `path`, and returns the file's name."""
+    matrix_path = path.with_suffix(".npz")
+    with files.replacing(matrix_path) as temporary:
+        np.savez_compressed(temporary, confusion=confusion)
+    return matrix_path.name

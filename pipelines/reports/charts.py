@@ -194,7 +194,7 @@ def _density(bucket: Bucket) -> float:
 def _x_ticks(low: float, high: float) -> Iterator[str]:
     ticks: Iterable[float] = [low]
     if low < high:
-        whole = float(low).is_integer() and float(high).is_integer()
+        whole = high - low > 1 and all(float(x).is_integer() for x in (low, high))
         locator = MaxNLocator(nbins=8, steps=[1, 2, 5, 10], integer=whole)
         ticks = (t for t in locator.tick_values(low, high) if low <= t <= high)
     for tick in ticks:

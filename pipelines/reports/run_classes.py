@@ -1,18 +1,20 @@
-"""The sections of a run's report that go class by class and image by image."""
+"""The sections of reports that go class by class and image by image."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from pipelines.data.examples import Examples
 from pipelines.data.lookup import find_record
 from pipelines.data.quality.samples import read_features
 from pipelines.data.quality.summary import IMAGE
 from pipelines.data.reading import Blocks
 from pipelines.errors import UserError
 from pipelines.evaluation.metrics import MOST_CONFUSABLE, Metrics, Mistake
-from pipelines.evaluation.saved import Evaluation
 from pipelines.reports.charts import ranked
 from pipelines.reports.markup import NUMBER, Section, counted, table, text
-from pipelines.reports.run_facts import RunFacts
 from pipelines.reports.thumbnails import Thumbnail, thumbnail
 
 _MOST_CELLS = 20
@@ -20,7 +22,18 @@ _MOST_PAIRS = 25
 _MOST_BARS = 24
 
 
-def confusion(facts: RunFacts, metrics: Metrics) -> Section:
+class Facts(Protocol):
+    """What these sections want to know."""
+
+    @property
+    def examples(self) -> Examples | None:
+        """The records, None if they are no longer there."""
+
+    def class_name(self, label: int) -> str:
+        """Returns the name of a class."""
+
+
+def confusion(facts: Facts, metrics: Metrics) -> Section:
     """Returns a section that says which classes are taken for which.
 
     Few classes are shown as a matrix, of more the most frequent confusions.
@@ -38,7 +51,7 @@ def confusion(facts: RunFacts, metrics: Metrics) -> Section:
     return Section("Confusions", body)
 
 
-def class_errors(facts: RunFacts, metrics: Metrics) -> Section:
+def class_errors(facts: Facts, metrics: Metrics) -> Section:
     """Returns a section with the top-1 error of each class, the highest first."""
     errors = {
         label: error
@@ -87,14 +100,26 @@ def class_errors(facts: RunFacts, metrics: Metrics) -> Section:
     )
 
 
-def mistakes(facts: RunFacts, evaluation: Evaluation) -> Section:
-    """Returns a section with the mistakes of greatest loss as pictures."""
-    hardest = evaluation.metrics.hardest
+def mistakes(
+    facts: Facts,
+    split: str,
+    hardest: Sequence[Mistake],
+    looks: Mapping[int, str] | None = None,
+) -> Section:
+    """Returns a section with the mistakes of greatest loss as pictures.
+
+    Args:
+        facts: The records and the classes.
+        split: In which of them the images are.
+        hardest: The mistakes.
+        looks: `data:` URIs of where the network looked, by the record.
+    """
     if not hardest:
         body = '<p class="soft">There are none.</p>'
     else:
         figures = "".join(
-            _mistake(facts, evaluation.split, mistake) for mistake in hardest
+            _mistake(facts, split, mistake, (looks or {}).get(mistake.index))
+            for mistake in hardest
         )
         body = (
             '<p class="soft">The images whose own class got the least probability, the '
@@ -108,7 +133,7 @@ def _wrong(metrics: Metrics, label: int) -> str:
     return counted(round(images * (metrics.class_errors[label] or 0)), images)
 
 
-def _matrix(facts: RunFacts, matrix: np.ndarray) -> str:
+def _matrix(facts: Facts, matrix: np.ndarray) -> str:
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     names = [text(facts.class_name(label)) for label in range(len(matrix))]
     head = "".join(
@@ -133,7 +158,7 @@ def _matrix(facts: RunFacts, matrix: np.ndarray) -> str:
     )
 
 
-def _pairs(facts: RunFacts, matrix: np.ndarray) -> str:
+def _pairs(facts: Facts, matrix: np.ndarray) -> str:
     wrong = matrix.copy()
     np.fill_diagonal(wrong, 0)
     most = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_PAIRS]
@@ -154,7 +179,7 @@ def _pairs(facts: RunFacts, matrix: np.ndarray) -> str:
     return table(head, rows, "The most frequent confusions.")
 
 
-def _mistake(facts: RunFacts, split: str, mistake: Mistake) -> str:
+def _mistake(facts: Facts, split: str, mistake: Mistake, look: str | None) -> str:
     label, prediction = map(facts.class_name, (mistake.label, mistake.prediction))
     name, picture = _picture(facts, split, mistake)
     shown = '<p class="soft">The image is no longer in the records.</p>'
@@ -164,6 +189,8 @@ def _mistake(facts: RunFacts, split: str, mistake: Mistake) -> str:
             f'<img src="{picture.uri}" alt="{text(name or label)}" '
             f'title="{text(name)}"{pixelated}>'
         )
+    if look:
+        shown += f'<img src="{look}" alt="where the network looked">'
     return (
         f"<figure>{shown}<figcaption>is <b>{text(label)}</b> "
         f"{mistake.label_probability:.2%}<br>taken for <b>{text(prediction)}</b> "
@@ -172,7 +199,7 @@ def _mistake(facts: RunFacts, split: str, mistake: Mistake) -> str:
 
 
 def _picture(
-    facts: RunFacts, split: str, mistake: Mistake
+    facts: Facts, split: str, mistake: Mistake
 ) -> tuple[str, Thumbnail | None]:
     """Returns the name and image of a record, if it is still the one evaluated."""
     if facts.examples is None:
@@ -183,7 +210,12 @@ def _picture(
     except (OSError, UserError, DecodeError):
         return "", None
     encoded = features[IMAGE].bytes_list.value
-    if list(features["image/class/label"].int64_list.value) != [mistake.label]:
+    names = [
+        name
+        for label in features["image/class/label"].int64_list.value
+        for name in facts.examples.classes[label : label + 1]
+    ]
+    if names != [facts.class_name(mistake.label)]:
         return "", None
     name = b"".join(features["image/filename"].bytes_list.value[:1])
     picture = thumbnail(encoded[0]) if encoded else None

@@ -166,7 +166,7 @@ def _evaluated(facts: RunFacts) -> Iterable[Section]:
         metrics = facts.evaluation.metrics
         yield run_classes.confusion(facts, metrics)
         yield run_classes.class_errors(facts, metrics)
-        yield run_classes.mistakes(facts, facts.evaluation)
+        yield run_classes.mistakes(facts, facts.evaluation.split, metrics.hardest)
         return
     reason = "The network is evaluated when it is trained."
     if facts.is_trained:

@@ -1,7 +1,7 @@
 """The tables in the terminal at the end of a run, of ingest and of a search."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +11,9 @@ from rich.table import Table
 
 from pipelines.data.examples import Examples
 from pipelines.errors import printable
+from pipelines.evaluation.judgement import Check, Judged
 from pipelines.evaluation.metrics import Metrics
+from pipelines.reports.evaluation_page import TITLES, shown
 from pipelines.runs.trial import Trial
 from pipelines.training.history import read_columns
 from pipelines.training.model import TrainedModel
@@ -104,6 +106,44 @@ def print_summary(
         emoji=False,
         soft_wrap=True,
     )
+
+
+def print_judgement(
+    judged: Judged, checks: Sequence[Check], directory: Path, console: Console
+) -> None:
+    """Prints scores with their intervals, the comparison and the verdict.
+
+    Args:
+        judged: What was found.
+        checks: What it was asked to be.
+        directory: Where the files are.
+        console: Where to print.
+    """
+    judgement = judged.judgement
+    rows = {"images": f"{judgement.metrics.images:,}"}
+    for name, score in judgement.scores.items():
+        low, high = (shown(name, end) for end in judgement.intervals[name])
+        rows[TITLES[name].lower()] = f"{shown(name, score)}, {low} to {high}"
+    if calibration := judgement.calibration:
+        before, after = calibration.errors
+        rows["calibration error"] = (
+            f"{before:.2%}, with temperature {calibration.temperature:.3g} {after:.2%}"
+        )
+    if comparison := judgement.comparison:
+        difference = comparison.differences["top1_error"]
+        least, most = comparison.intervals["top1_error"]
+        rows["against"] = (
+            f"{' and '.join(judged.baseline)}: top-1 error {difference:+.2%}, "
+            f"{least:+.2%} to {most:+.2%}, McNemar p = {comparison.p_value:.3g}"
+        )
+    rows["page"] = str(directory / "evaluation.html")
+    _print_rows({name: printable(told) for name, told in rows.items()}, console)
+    for check in checks:
+        if not check.passed:
+            told = printable(f"not blessed: {check.sentence}")
+            console.print(told, style="red", markup=False, soft_wrap=True)
+    if checks and all(check.passed for check in checks):
+        console.print("blessed", style="green")
 
 
 _COLUMNS: dict[str, Literal["left", "right"]] = {

@@ -4,6 +4,7 @@ import base64
 import io
 from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -11,6 +12,8 @@ from pipelines.data.images import decode
 
 _SIDE = 128
 _SMALL = 48
+_OPACITY = 0.75
+_GLOW = (255, 70, 0)
 
 
 class Thumbnail(NamedTuple):
@@ -45,8 +48,25 @@ def thumbnail(encoded: bytes) -> Thumbnail | None:
         return None
     is_small = max(image.size) <= _SMALL
     image.thumbnail((_SIDE, _SIDE))
+    return Thumbnail(_uri(image, "PNG" if is_small else "JPEG"), is_small)
+
+
+def overlaid(image: np.ndarray, heat: np.ndarray) -> str:
+    """Returns a small picture of an image that glows where `heat` is, as a `data:` URI.
+
+    Args:
+        image: uint8 `(height, width, 3)`.
+        heat: float `(rows, columns)` in 0..1, scaled to the image.
+    """
+    picture = Image.fromarray(image).resize((_SIDE, _SIDE))
+    mask = Image.fromarray((255 * _OPACITY * heat).astype(np.uint8))
+    glow = Image.new("RGB", picture.size, _GLOW)
+    mask = mask.resize(picture.size, Image.Resampling.BICUBIC)
+    return _uri(Image.composite(glow, picture, mask), "JPEG")
+
+
+def _uri(image: Image.Image, kind: str) -> str:
     file = io.BytesIO()
-    kind = "PNG" if is_small else "JPEG"
     image.save(file, kind, quality=80)
     data = base64.b64encode(file.getvalue()).decode()
-    return Thumbnail(f"data:image/{kind.lower()};base64,{data}", is_small)
+    return f"data:image/{kind.lower()};base64,{data}"

@@ -23,10 +23,14 @@ arrays = np.load(f"{folder}/arrays.npz")
 images = arrays["images"]
 model = keras_resnet.ResNet20(weights=f"{folder}/resnet20.weights.h5")
 outputs = keras.ops.convert_to_numpy(model(images))
+maps = keras_resnet.analysis.grad_cam(model, images, stage="conv3")
 
 keras.config.set_image_data_format("channels_first")
 first = keras_resnet.ResNet20(weights=f"{folder}/resnet20.weights.h5")
 first_outputs = keras.ops.convert_to_numpy(first(images.transpose(0, 3, 1, 2)))
+first_maps = keras_resnet.analysis.grad_cam(
+    first, images.transpose(0, 3, 1, 2), stage="conv3"
+)
 counts = [keras_resnet.analysis.cost(net).multiply_adds for net in (model, first)]
 keras.config.set_image_data_format("channels_last")
 
@@ -49,6 +53,7 @@ print(json.dumps({
     "raised": raised,
     "outputs": outputs.tolist(), "first_outputs": first_outputs.tolist(),
     "bottleneck_outputs": bottleneck_outputs.tolist(), "counts": counts,
+    "maps": maps.tolist(), "first_maps": first_maps.tolist(),
     "loss": float(loss), "moved": moved, "weights": len(before), "same": same,
 }))
 """
@@ -71,13 +76,14 @@ def reference(tmp_path_factory):
     small.save_weights(folder / "resnet20.weights.h5")
     deep = keras_resnet.ResNet50(weights=None, input_shape=(225, 193, 3), classes=3)
     deep.save_weights(folder / "resnet50.weights.h5")
-    return folder, small(images).numpy(), deep(large).numpy()
+    maps = keras_resnet.analysis.grad_cam(small, images, stage="conv3")
+    return folder, small(images).numpy(), deep(large).numpy(), maps
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backend(reference, backend):
     pytest.importorskip(backend)
-    folder, outputs, bottleneck_outputs = reference
+    folder, outputs, bottleneck_outputs, maps = reference
 
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(folder)],
@@ -96,6 +102,8 @@ def test_backend(reference, backend):
     np.testing.assert_allclose(
         answer["bottleneck_outputs"], bottleneck_outputs, rtol=1e-3, atol=1e-5
     )
+    np.testing.assert_allclose(answer["maps"], maps, atol=1e-3)
+    np.testing.assert_allclose(answer["first_maps"], maps, atol=1e-3)
     assert answer["counts"] == [40_551_040] * 2
     assert np.isfinite(answer["loss"])
     # All weights move but the moving averages that happen to stay.

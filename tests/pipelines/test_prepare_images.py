@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from keras_resnet.preprocessing import Preprocessing
 from pipelines.data import drawings
+from pipelines.data.images import decode
 from pipelines.data.orientation import read_orientation
 from pipelines.data.preprocessing import prepare, resize_and_crop
 from pipelines.evaluation.views import multi_scale, ten_crop
@@ -146,7 +147,7 @@ def test_multi_scale_gives_whole_images_at_the_papers_scales():
     picture = Image.open(io.BytesIO(drawing.image)).convert("RGB")
     sides = (24, 32, 48)
     for side, scaled in zip(
-        sides, multi_scale(tf.constant(drawing.image), sides), strict=True
+        sides, multi_scale(decode(tf.constant(drawing.image)), sides), strict=True
     ):
         shape = tuple(int(side * n / min(picture.size)) for n in picture.size)
         expected = np.asarray(picture.resize(shape, Image.Resampling.BILINEAR), int)
