@@ -42,7 +42,14 @@ EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "beam": ["apache-beam>=2.77"],
     "ilsvrc": ["scipy"],
-    "export": ["onnx", "openvino", "tf2onnx>=1.17"],
+    "export": [
+        "ai-edge-litert",
+        "nncf>=3.4",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "tf2onnx>=1.17",
+    ],
     **LIGHT["optional-dependencies"],
     # Pillow reads TIFF and AVIF by itself, but not what iPhones take.
     "heic": ["pillow-heif"],
@@ -57,6 +64,7 @@ EXTRAS["dev"] = [
         requirement
         for extra in (
             "beam",
+            "export",
             "ilsvrc",
             "jax",
             "notebooks",

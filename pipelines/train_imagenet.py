@@ -30,13 +30,12 @@ def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     from pipelines.command.prepared_run import prepared_run
     from pipelines.components.evaluator import evaluator
-    from pipelines.components.pusher import pusher
+    from pipelines.components.pusher import about, pusher
     from pipelines.components.trainer import trainer
     from pipelines.reports.run_page import make_report
     from pipelines.reports.summary import print_summary
     from pipelines.runs.record import read_starts
     from pipelines.runs.request import reproduce_command
-    from pipelines.training.initial_weights import licence_of
     from pipelines.training.strategies import Cluster, make_strategy
     from pipelines.training.watching.memory import as_run
     from pipelines.training.watching.trackers import TRACKERS
@@ -78,13 +77,8 @@ def main(arguments: list[str]) -> None:
             max_bad_share=config.max_bad_share,
             test_flip=config.recipe.test_flip,
         )
-        about = {
-            "run": config.to_json(),
-            "examples": examples.fingerprint,
-            "top1_error": metrics.top1_error,
-            "weights_licence": licence_of(config.weights, config.network.name),
-        }
-        pushed = pusher(model, run.serving_dir, about)
+        note = about(config, examples, top1_error=metrics.top1_error)
+        pushed = pusher(model, run.serving_dir, note)
         starts = read_starts(run.directory)
         again = reproduce_command(
             dataclasses.replace(config, recipe=as_run(run.model_dir, config.recipe)),

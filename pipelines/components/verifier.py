@@ -12,7 +12,7 @@ from pipelines.data.examples import Examples
 from pipelines.data.integrity import checksum_problems, examples_problems
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
-from pipelines.serving.local import read_made_from
+from pipelines.serving.versions import MADE_FROM, read_made_from
 from pipelines.training.model import TrainedModel, model_fingerprint
 
 
@@ -47,7 +47,8 @@ def verifier(directory: Path) -> Iterator[str]:
             (measured.is_dir(), _statistics(measured)),
             (run.model_dir.is_dir(), _model(run)),
             (run.evaluation_path.exists(), _evaluation(run)),
-            (run.serving_dir.is_dir(), _served(run.serving_dir)),
+            (run.serving_dir.is_dir(), _versions(run.serving_dir)),
+            (run.exports_dir.is_dir(), _versions(run.exports_dir)),
         )
         if is_there
     ]
@@ -104,8 +105,9 @@ def _evaluation(run: Run) -> Iterator[str]:
         yield f"{run.evaluation_path} is damaged or of an older version ({error})"
 
 
-def _served(directory: Path) -> Iterator[str]:
-    for version in sorted(path.parent for path in directory.rglob("saved_model.pb")):
+def _versions(directory: Path) -> Iterator[str]:
+    for note in sorted(directory.rglob(str(MADE_FROM))):
+        version = note.parents[1]
         checksums: dict[str, Any] = read_made_from(version).get("files", {})
         for name, sha256 in checksums.items():
             yield from checksum_problems(version / name, sha256)

@@ -15,6 +15,7 @@ from pipelines.evaluation.judgement import Check, Judged
 from pipelines.evaluation.metrics import Metrics
 from pipelines.reports.evaluation_page import TITLES, shown
 from pipelines.runs.trial import Trial
+from pipelines.serving.formats import Comparison
 from pipelines.training.history import read_columns
 from pipelines.training.model import TrainedModel
 
@@ -181,6 +182,25 @@ def print_trials(trials: Iterable[Trial], console: Console) -> None:
             f"{trial.seconds:.0f}",
         )
     console.print(table, highlight=False, soft_wrap=True)
+
+
+def print_exports(made: Iterable[tuple[Path, Comparison]], console: Console) -> None:
+    """Prints how exports compare with the network, and where they lie."""
+    table = Table(box=None, header_style="bold")
+    for name in ("export", "MB", "differs by", "same class", "error", "of the network"):
+        table.add_column(name, no_wrap=True)
+    for version, found in made:
+        written = (path.stat().st_size for path in version.glob("model.*"))
+        table.add_row(
+            f"{version.parent.name}/{version.name}",
+            f"{sum(written) / 1e6:.1f}",
+            f"{found.largest_difference:.1e}",
+            f"{found.top1_agreement:.2%} of {found.images}",
+            f"{found.exported_top1_error:.2%}",
+            f"{found.top1_error:.2%}",
+        )
+    console.print(table, highlight=False, soft_wrap=True)
+    _print_rows({"exports": str(version.parents[1])}, console)
 
 
 def _print_rows(rows: dict[str, str], console: Console) -> None:

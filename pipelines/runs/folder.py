@@ -56,6 +56,11 @@ class Run:
         """The exported models, `<name>/<version>/`."""
         return self.directory / "serving"
 
+    @property
+    def exports_dir(self) -> Path:
+        """The model for other runtimes, `<name>/<format>/<version>/`."""
+        return self.directory / "exports"
+
     def has_begun(self) -> bool:
         """Tells whether training has begun; until then a change loses nothing."""
         return self.model_dir.exists() or self.trials_dir.exists()
@@ -169,7 +174,7 @@ def open_run(
 
 
 _OWN_NAMES = re.compile(
-    r"run\.json|examples(\.partial)?|model|evaluation\.(json|npz)|serving"
+    r"run\.json|examples(\.partial)?|model|evaluation\.(json|npz)|serving|exports"
     r"|statistics|schema\.pbtxt|anomalies\.pbtxt|data\.html|report\.html"
     r"|environment\.json"
     rf"|trials|keras_tuner|best\.json|\.partial-.*|{re.escape(folders.LOCK)}"

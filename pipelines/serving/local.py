@@ -1,19 +1,14 @@
 """The exported model in this process, as a server would answer."""
 
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from pipelines.data.images import inspect
 from pipelines.errors import UserError
 from pipelines.serving.signatures import BYTES_SIGNATURE
-
-MADE_FROM = Path("assets.extra", "made_from.json")
-"""What a version was made from; servers leave files there alone."""
+from pipelines.serving.versions import versions
 
 Answer = list[tuple[str, float]]
 
@@ -60,29 +55,6 @@ def load_classifier(model: Path) -> Callable[[Path], Answer]:
         )
 
     return classify
-
-
-def versions(served: Path) -> list[int]:
-    """Returns the numbers of the versions in a served model's folder, ascending."""
-    names = (path.name for path in served.iterdir())
-    return sorted(int(name) for name in names if re.fullmatch("[0-9]+", name))
-
-
-def read_made_from(version: Path) -> dict[str, Any]:
-    """Returns what a version was made from; empty for one that does not say.
-
-    Args:
-        version: Its folder.
-
-    Returns:
-        `"model"`, fingerprints of the trained model's files; `"about"`, what `pusher`
-        was told to note; and `"files"`, SHA-256 of the version's own.
-    """
-    try:
-        values = json.loads((version / MADE_FROM).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _find_version(model: Path) -> Path:

@@ -42,6 +42,11 @@ class TrainedModel:
         """The network in Keras' own format."""
         return self.directory / "model.keras"
 
+    @property
+    def labels(self) -> str:
+        """The class names, each on a line, as the file beside an exported model."""
+        return "".join(f"{name}\n" for name in self.classes)
+
     def load_keras(self) -> keras.Model:
         """Returns the network, however deep."""
         keras_resnet.builder.allow_recursion(self.network)

@@ -7,6 +7,7 @@ import pytest
 from pipelines import verify
 from pipelines.components.evaluator import evaluator
 from pipelines.components.example_gen import example_gen
+from pipelines.components.exporter import exporter
 from pipelines.components.pusher import pusher
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
@@ -20,6 +21,7 @@ def whole(tiny_model, tmp_path_factory):
     shutil.copytree(tiny_model.directory, run.model_dir)
     evaluator(examples, tiny_model, run.evaluation_path)
     pusher(tiny_model, run.serving_dir)
+    exporter(tiny_model, examples, run.exports_dir, to="litert")
     return run.directory
 
 
@@ -51,6 +53,7 @@ def test_a_whole_folder(whole, capsys):
         ("model/model.keras", ["SHA-256", "evaluation.json is of another model"]),
         ("evaluation.npz", ["evaluation.npz"]),
         ("serving/*/1/saved_model.pb", ["SHA-256"]),
+        ("exports/*/litert-float32/1/model.tflite", ["SHA-256"]),
     ],
 )
 def test_a_flipped_bit_is_found(whole, tmp_path, capsys, name, found):

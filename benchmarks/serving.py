@@ -1,0 +1,139 @@
+"""How fast exports answer, beside those of `keras.applications`, and how exactly.
+
+    python -m benchmarks.serving
+    python -m benchmarks.serving --weights=FILE --data=data/cifar10
+
+The first times ResNet-50 with random weights at 224 pixels on decoded images: each
+export and its peers in turn, in one process; ratios are of the medians, to the
+SavedModel of `keras.applications.ResNet50`. "OpenVINO, plain" is what OpenVINO makes of
+that. All compute in float32 but those that say otherwise.
+
+The second exports a ResNet-20 with the weights of FILE to every format and precision,
+and compares each with the network on validation images of prepared data.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+PEER = "keras.applications"
+
+
+def contestants(folder: Path) -> dict[str, Callable[[np.ndarray], object]]:
+    """Exports both ResNet-50s to a folder and loads what was written."""
+    import keras
+    import tensorflow as tf
+
+    import keras_resnet
+    from keras_resnet import surgery
+    from keras_resnet.preprocessing import MODES
+    from pipelines.serving.formats import FORMATS
+    from pipelines.training.network import takes_pixels
+
+    def saved_model(network: keras.Model, name: str) -> Callable[[np.ndarray], object]:
+        network.export(str(folder / name), verbose=False)
+        served = tf.saved_model.load(str(folder / name))
+        return lambda images: served.serve(tf.constant(images)).numpy()
+
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), np.uint8)
+    peer = keras.applications.ResNet50(weights=None)
+    entry = keras.Input((224, 224, 3), dtype="uint8")
+    scaled = keras.applications.resnet50.preprocess_input(
+        keras.ops.cast(entry, "float32")
+    )
+    peer = keras.Model(entry, peer(scaled))
+    peer(pixels[:1])
+    ours = keras_resnet.ResNet50(weights=None)
+    ours = takes_pixels(surgery.fold_batch_norm(ours), MODES["caffe"])
+    ours(pixels[:1])
+    loaded = {
+        PEER: saved_model(peer, "peer"),
+        "ours, SavedModel": saved_model(ours, "ours"),
+    }
+    kind = FORMATS["openvino"]
+    kind.writers["float32"](peer, folder / "plain.xml", pixels)
+    loaded["OpenVINO, plain"] = kind.load(folder / "plain.xml")
+    for name, kind in FORMATS.items():
+        for precision, write in kind.writers.items():
+            path = folder / f"{name}-{precision}" / kind.file
+            path.parent.mkdir()
+            write(ours, path, pixels)
+            loaded[f"ours, {name} {precision}"] = kind.load(path)
+    return loaded
+
+
+def race(rounds: int, batch_sizes: list[int]) -> None:
+    """Prints the medians of each contestant's times, and their ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = contestants(Path(folder))
+        for batch in batch_sizes:
+            images = np.random.default_rng(1).integers(
+                0, 256, (batch, 224, 224, 3), np.uint8
+            )
+            times: dict[str, list[float]] = {name: [] for name in loaded}
+            for _ in range(1 + rounds):
+                for name, answer in loaded.items():
+                    start = time.perf_counter()
+                    answer(images)
+                    times[name].append(time.perf_counter() - start)
+            # The first of each warms up.
+            medians = {
+                name: statistics.median(each[1:]) for name, each in times.items()
+            }
+            print(f"batch {batch}, {rounds} rounds, load {os.getloadavg()[0]:.1f}")
+            for name, seconds in medians.items():
+                ratio = medians[PEER] / seconds
+                print(f"  {name:24} {1000 * seconds:8.1f} ms   {ratio:.2f}x")
+
+
+def compare(weights: str, data: str) -> None:
+    """Prints how each export of a ResNet-20 compares with the network."""
+    from rich.console import Console
+
+    import keras_resnet
+    from keras_resnet.preprocessing import Preprocessing
+    from pipelines.components.exporter import exporter
+    from pipelines.data.examples import Examples
+    from pipelines.reports.summary import print_exports
+    from pipelines.serving.formats import FORMATS
+    from pipelines.training.model import TrainedModel
+
+    network = keras_resnet.NETWORKS["resnet20"]
+    preprocessing = Preprocessing(resize=32, crop=32)
+    examples = Examples.load(Path(data, "examples"))
+    with tempfile.TemporaryDirectory() as folder:
+        model = TrainedModel(
+            Path(folder, "model"), network, preprocessing, examples.classes
+        )
+        model.directory.mkdir()
+        model.save(keras_resnet.create("resnet20", weights=weights))
+        made = [
+            exporter(model, examples, Path(folder), to=name, precision=precision)
+            for name, kind in FORMATS.items()
+            for precision in kind.writers
+        ]
+        print_exports(made, Console(file=sys.stdout))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10, help="answers of each")
+    parser.add_argument("--batches", default="1,32", help="images at once")
+    parser.add_argument("--weights", help="of a ResNet-20, to compare answers")
+    parser.add_argument("--data", help="what prepare_data made, to compare answers on")
+    arguments = parser.parse_args()
+    if arguments.weights:
+        compare(arguments.weights, arguments.data)
+    else:
+        race(arguments.rounds, [int(size) for size in arguments.batches.split(",")])
+
+
+if __name__ == "__main__":
+    main()
