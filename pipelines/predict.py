@@ -1,6 +1,7 @@
 """Names what is in images, with the model of a run.
 
 python -m pipelines.predict --model=runs/demo photo.jpg other.png
+python -m pipelines.predict --model=runs/demo --output=photos.csv photos/
 """
 
 import sys
@@ -17,27 +18,57 @@ _MODEL = flags.DEFINE(
     "runs/demo",
     "A run's folder, or that of one exported version.",
 )
+_OUTPUT = flags.DEFINE(
+    cli.Path(optional=True),
+    "output",
+    "",
+    "A new .csv or .jsonl file that gets a row for each image.",
+)
+_EMBEDDINGS = flags.DEFINE_bool(
+    "embeddings", False, "Write the pooled features of each image, too."
+)
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the five best classes of every image, and exits with 1 if one failed."""
-    if not arguments:
-        raise UserError("no images given; name one or more JPEG or PNG files")
-    from pipelines.serving.local import load_classifier
+    """Prints or writes the best classes of every image; exits with 1 if one failed."""
+    if _EMBEDDINGS.value and not _OUTPUT.value:
+        raise UserError("--embeddings are written, not printed; give an --output")
+    from rich import progress
+    from rich.console import Console
 
-    classify = load_classifier(Path(_MODEL.value))
-    failures = 0
-    for path in arguments:
-        try:
-            answer = classify(Path(path))
-        except UserError as error:
-            print(printable(f"{path}: {error}"), file=sys.stderr)
-            failures += 1
-            continue
-        print(printable(path))
-        for name, probability in answer:
-            print(f"  {probability:7.2%}  {printable(name)}")
-    if failures:
+    from pipelines.components.predictor import check_output, image_files, predictor
+    from pipelines.serving.local import find_version, load_classifier
+
+    paths = image_files(arguments)
+    if _OUTPUT.value:
+        output = Path(_OUTPUT.value)
+        check_output(output)
+        with progress.Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("images", total=len(paths))
+            problems = predictor(
+                Path(_MODEL.value),
+                paths,
+                output,
+                embeddings=_EMBEDDINGS.value,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+        print(f"{len(paths)} rows in {printable(output)}")
+    else:
+        classify = load_classifier(find_version(Path(_MODEL.value)))
+        problems = []
+        for path in paths:
+            (answer,) = classify([path])
+            if answer.problem:
+                problems.append(f"{path}: {answer.problem}")
+                continue
+            print(printable(path))
+            for name, probability in zip(
+                answer.classes, answer.probabilities, strict=True
+            ):
+                print(f"  {probability:7.2%}  {printable(name)}")
+    for problem in problems:
+        print(printable(problem), file=sys.stderr)
+    if problems:
         sys.exit(1)
 
 

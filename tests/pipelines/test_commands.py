@@ -135,6 +135,19 @@ def test_predict(finished, photos, tmp_path):
     assert named == set(CLASSES)
 
 
+def test_predict_a_folder(finished, photos, tmp_path):
+    run, _ = finished
+    table = tmp_path / "photos.csv"
+    result = _run("pipelines.predict", f"--model={run}", f"--output={table}", photos)
+    assert result.returncode == 1, "one of the photos is damaged"
+    assert result.stdout == f"61 rows in {table}\n"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 61
+    (damaged,) = (row for row in rows if row["problem"])
+    assert damaged["path"].endswith("half.jpg")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

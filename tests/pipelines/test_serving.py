@@ -23,7 +23,7 @@ from pipelines.data import records
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.preprocessing import prepare
 from pipelines.errors import UserError
-from pipelines.serving.local import load_classifier
+from pipelines.serving.local import find_version, load_classifier
 from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FEATURES_SIGNATURE,
@@ -294,18 +294,16 @@ def test_versions_are_ascii_numbers_alone(tmp_path):
 
 
 def test_local_classifier(version, validation, tmp_path):
-    run = version.parents[2]
-    classify = load_classifier(run)
-    photo = tmp_path / "a photo's näme.jpg"
+    classify = load_classifier(find_version(version.parents[2]), features=True)
+    photo, note = tmp_path / "a photo's näme.jpg", tmp_path / "note.jpg"
     photo.write_bytes(validation[0][0])
-    answer = classify(photo)
-    assert len(answer) == 5
-    assert answer == sorted(answer, key=lambda pair: -pair[1])
-    note = tmp_path / "note.jpg"
     note.write_text("no image")
-    with pytest.raises(UserError, match="not a JPEG, PNG, GIF, BMP or WebP image"):
-        classify(note)
-    with pytest.raises(UserError, match="cannot be read"):
-        classify(tmp_path / "missing.jpg")
+    answer, no_image, missing = classify([photo, note, tmp_path / "missing.jpg"])
+    assert answer.problem is None
+    assert len(answer.classes) == len(answer.probabilities) == 5
+    assert list(answer.probabilities) == sorted(answer.probabilities, reverse=True)
+    assert len(answer.features) == 64
+    assert "not a JPEG, PNG, GIF, BMP or WebP image" in no_image.problem
+    assert "cannot be read (No such file" in missing.problem
     with pytest.raises(UserError, match="holds no exported model"):
-        load_classifier(tmp_path)
+        find_version(tmp_path)
