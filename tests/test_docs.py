@@ -100,3 +100,11 @@ def test_tables_of_dependencies_are_complete(distribution):
         extra: _names(requirements)
         for extra, requirements in distribution["extras_require"].items()
     }
+
+
+def test_tests_exist(page):
+    for file, name in re.findall(
+        r"`(test_\w+\.py)::(test_\w+)`", page.read_text("utf-8")
+    ):
+        (path,) = ROOT.glob(f"tests/**/{file}")
+        assert f"def {name}(" in path.read_text(encoding="utf-8"), f"{file}::{name}"

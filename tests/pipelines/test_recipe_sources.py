@@ -23,6 +23,7 @@ from keras_resnet import NETWORKS
 from keras_resnet.arrays import views
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.training import RECIPES
+from keras_resnet.training.augmentation import TimmRandAugment
 from keras_resnet.training.making import make_loss, make_optimizer, make_schedule
 from pipelines.data.augmentation import Augmentation
 
@@ -348,11 +349,18 @@ def timms_transform(policy):
     return make
 
 
+POLICIES = {
+    "rsb_a1": "rand-m7-mstd0.5-inc1",
+    "rsb_a2": "rand-m7-mstd0.5-inc1",
+    "rsb_a3": "rand-m6-mstd0.5-inc1",
+}
+"""timm's texts."""
+
 TRANSFORMS = {
     "goyal2017": torchvisions_transform(),
     "bag_of_tricks": torchvisions_transform(jitter=0.4),
-    "rsb_a1": timms_transform("rand-m7-mstd0.5-inc1"),
-    "rsb_a3": timms_transform("rand-m6-mstd0.5-inc1"),
+    "rsb_a1": timms_transform(POLICIES["rsb_a1"]),
+    "rsb_a3": timms_transform(POLICIES["rsb_a3"]),
     "torchvision_v2": torchvisions_transform(trivial=True, erased=0.1),
     FFCV[0]: torchvisions_transform(),
 }
@@ -409,6 +417,7 @@ def statistics(images):
         "slope down": slopes[0],
         "slope across": slopes[1],
         "left and right": halves.mean((1, 2, 3)),
+        "blank": np.all(levels == MEAN_COLOUR, axis=3).mean((1, 2)),
         "darkest": levels.min((1, 2, 3)),
         "brightest": levels.max((1, 2, 3)),
     }
@@ -420,7 +429,9 @@ def statistics(images):
     + [("goyal2017", ours_in_numpy), (FFCV[0], ours_in_numpy)],
 )
 def test_augmented_images(name, engine):
-    recipe, count = RECIPES[name], 500
+    recipe = RECIPES[name]
+    # That a tenth of the images has something erased shows in no fewer.
+    count = 1000 if "random_erasing" in recipe.augmentation else 500
     operations = recipe.augmentation.split("|")
     text = "|".join(x for x in operations if not re.match("mix|repeat|pca", x))
     ours = statistics(engine(text, recipe.interpolation, count))
@@ -431,6 +442,18 @@ def test_augmented_images(name, engine):
     theirs = torch.stack([transform(picture()) for _ in range(count)])
     for what, expected in statistics(theirs.permute(0, 2, 3, 1)).items():
         assert stats.ks_2samp(ours[what], expected).pvalue > SIGNIFICANCE, what
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_policies(name):
+    from timm.data.auto_augment import rand_augment_transform
+
+    theirs = rand_augment_transform(POLICIES[name], {})
+    operations = Augmentation.parse(RECIPES[name].augmentation).operations
+    (ours,) = (step for step in operations if isinstance(step, TimmRandAugment))
+    assert ours.layers == theirs.num_layers
+    for step in theirs.ops:
+        assert (step.magnitude, step.magnitude_std) == (ours.magnitude, ours.deviation)
 
 
 def torchvisions_mix(images):
