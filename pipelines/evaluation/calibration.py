@@ -29,9 +29,13 @@ def reliability(confidences: np.ndarray, right: np.ndarray) -> list[Bin]:
     """Returns the images in `BINS` bins of equal width, those without images left out.
 
     Args:
-        confidences: Probabilities of the predictions, `(images,)`.
+        confidences: Probabilities of the predictions, `(images,)`; what is not a number
+            is in no bin.
         right: Whether each was right, bool `(images,)`.
     """
+    right, confidences = (
+        values[np.isfinite(confidences)] for values in (right, confidences)
+    )
     numbers = np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
     return [
         Bin(int(own.sum()), float(confidences[own].mean()), float(right[own].mean()))
@@ -41,8 +45,11 @@ def reliability(confidences: np.ndarray, right: np.ndarray) -> list[Bin]:
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Returns the expected calibration error: the mean gap, image by image."""
-    images = sum(one.images for one in bins)
+    """Returns the expected calibration error: the mean gap, image by image.
+
+    It is not a number if there are no images.
+    """
+    images = sum(one.images for one in bins) or float("nan")
     gaps = (one.images * abs(one.confidence - one.accuracy) for one in bins)
     return sum(gaps) / images
 

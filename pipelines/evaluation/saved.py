@@ -139,8 +139,14 @@ def save_judgement(judged: Judged, checks: Sequence[Check], directory: Path) -> 
             "checks": [dataclasses.asdict(check) for check in checks],
             "made_from": judged.made_from,
         }
-        files.write_text(verdict, json.dumps(verdict_values, indent=2) + "\n")
-    files.write_text(path, json.dumps(values, indent=2) + "\n")
+        files.write_text(verdict, _strict_json(verdict_values))
+    files.write_text(path, _strict_json(values))
+
+
+def _strict_json(values: Any) -> str:
+    """Returns JSON with null for what is not a number, of which JSON knows nothing."""
+    finite = json.loads(json.dumps(values), parse_constant=lambda name: None)
+    return json.dumps(finite, indent=2) + "\n"
 
 
 def _table(judged: Judged) -> str:

@@ -1,5 +1,8 @@
 """Scores, intervals, calibration and comparisons against others' and by hand."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import scipy.special
@@ -15,11 +18,13 @@ from pipelines.evaluation.calibration import (
 from pipelines.evaluation.comparison import compare, mcnemar
 from pipelines.evaluation.intervals import bootstrap, wilson
 from pipelines.evaluation.judgement import (
+    Judged,
     Judgement,
     Threshold,
     bless,
 )
 from pipelines.evaluation.predictions import Predictions, ensemble
+from pipelines.evaluation.saved import save_judgement
 from pipelines.evaluation.scores import Outcomes, class_scores, scores
 from pipelines.evaluation.slices import slices
 
@@ -195,3 +200,20 @@ def test_a_model_that_is_worse_beyond_its_interval_is_not_blessed():
     checks = bless(Judgement.of(bad, parts, other=good), ())
     assert [check.passed for check in checks] == [False, False, True, True, True]
     assert all(check.passed for check in bless(Judgement.of(good, parts, bad), ()))
+
+
+def test_a_network_that_gives_no_numbers_is_wrong_and_not_blessed(tmp_path):
+    found = predictions(60)
+    nothing = np.full_like(found.logarithms, np.nan)
+    judgement = Judgement.of(dataclasses.replace(found, logarithms=nothing))
+    judged = Judged(
+        judgement, tuple("abcdefg"), ("photo.jpg",) * 60, found.records, {}, ("it",)
+    )
+    asked = ("top1_error<=0.5", "loss<=9", "calibration_error<=1")
+    save_judgement(judged, bless(judgement, map(Threshold.parse, asked)), tmp_path)
+    values, verdict = (
+        json.loads((tmp_path / name).read_text(), parse_constant=pytest.fail)
+        for name in ("evaluation.json", "blessing.json")
+    )
+    assert values["top1_error"] == 1 and values["loss"] is None
+    assert not verdict["blessed"] and len(verdict["reasons"]) == 3
