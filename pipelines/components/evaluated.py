@@ -15,6 +15,7 @@ from pipelines import files
 from pipelines.data.examples import Examples
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
+from pipelines.serving.versions import read_made_from
 from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
 
@@ -42,8 +43,8 @@ class Evaluated:
         """Returns the classifier that `source` names.
 
         Args:
-            source: A run's folder or its `model/`; a preset; `PRESET=FILE` for a file
-                like a preset.
+            source: A run's folder, its `model/`, or an exported version in it; a
+                preset; `PRESET=FILE` for a file like a preset.
 
         Raises:
             UserError: If there is none, or none that can be read.
@@ -63,13 +64,27 @@ class Evaluated:
             )
         if source.partition("=")[0] in PRESETS:
             return cls._of_preset(source)
-        kinds = "give the folder of a finished run, a preset, or PRESET=FILE"
         if (path / "saved_model.pb").is_file():
-            raise UserError(
-                f"--model={source} is an exported model, which answers with its best "
-                "classes only; give the run that it was made in"
-            )
-        raise UserError(f"--model={source} is no model; {kinds}")
+            return cls._of_export(source, path.resolve())
+        raise UserError(
+            f"--model={source} is no model; give the folder of a finished run, an "
+            "exported version in it, a preset, or PRESET=FILE"
+        )
+
+    @classmethod
+    def _of_export(cls, source: str, version: Path) -> "Evaluated":
+        """Returns what a version was made from, since it tells its best classes only.
+
+        Its run is `<run>/serving/<network>/<version>`'s.
+        """
+        directory = version.parent.parent.parent / "model"
+        made_from = read_made_from(version).get("model")
+        if TrainedModel.is_in(directory) and made_from == model_fingerprint(directory):
+            return cls._of_run(source, TrainedModel.load(directory))
+        raise UserError(
+            f"--model={source} is an exported model, and the network it was made from "
+            f"is not in {directory}; give a run"
+        )
 
     @classmethod
     def _of_run(cls, source: str, model: TrainedModel) -> "Evaluated":

@@ -126,7 +126,8 @@ class Calibration:
 
         def judged(temperature: float) -> tuple[list[Bin], float]:
             scaled = shown / temperature
-            scaled -= np.logaddexp.reduce(scaled, axis=1, keepdims=True)
+            with np.errstate(invalid="ignore"):  # Some networks give no numbers.
+                scaled -= np.logaddexp.reduce(scaled, axis=1, keepdims=True)
             right = scaled.argmax(axis=1) == own
             bins = reliability(np.exp(scaled.max(axis=1)), right)
             return bins, -float(scaled[np.arange(len(own)), own].mean())

@@ -27,7 +27,8 @@ from pipelines.evaluation.judgement import Threshold, bless
 from pipelines.evaluation.saved import check_folder, save_judgement
 from pipelines.evaluation.views import PAPER_SHORT_SIDES, VIEWS, multi_scale
 from pipelines.reports.evaluation_page import write_evaluation_page
-from pipelines.training.model import TrainedModel
+from pipelines.serving.versions import MADE_FROM
+from pipelines.training.model import TrainedModel, model_fingerprint
 
 CLASSES = ("ant", "bee", "cow")
 SPEC = dataclasses.replace(
@@ -236,6 +237,20 @@ def test_a_preset_is_judged_on_as_many_classes(folder, examples, monkeypatch):
         class_names(model, two)
 
 
+def test_an_exported_version_is_the_network_it_was_made_from(folder):
+    version = folder / "a" / "serving" / "resnet20" / "1"
+    (version / MADE_FROM).parent.mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    made_from = model_fingerprint(folder / "a" / "model")
+    (version / MADE_FROM).write_text(json.dumps({"model": made_from}))
+    exported, model = load(folder, "a/serving/resnet20/1", "a")
+    assert exported.made_from == model.made_from == made_from
+    other = {**made_from, "model.keras": "0" * 64}
+    (version / MADE_FROM).write_text(json.dumps({"model": other}))
+    with pytest.raises(UserError, match="is an exported model, and the network it was"):
+        load(folder, "a/serving/resnet20/1")
+
+
 def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
     (model,) = load(folder, "a")
     others = dataclasses.replace(examples, classes=("ant", "dog", "elk"))
@@ -260,7 +275,7 @@ def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
         check_folder(tmp_path)
     (tmp_path / "saved_model.pb").touch()
     (tmp_path / "run.json").unlink()
-    with pytest.raises(UserError, match="is an exported model"):
+    with pytest.raises(UserError, match="is an exported model, and the network it was"):
         Evaluated.load(str(tmp_path))
 
 
