@@ -30,6 +30,8 @@ class Preset:
         top1: Published accuracy in percent on ImageNet's validation images, None where
             unknown.
         top5: The same for the five most probable classes.
+        result_size: Height and width of the images that these were measured on. None
+            if that is `input_size`.
 
     Example:
 
@@ -51,6 +53,7 @@ class Preset:
     classes: int = 1000
     top1: float | None = None
     top5: float | None = None
+    result_size: int | None = None
 
 
 def list_presets(pattern: str = "*") -> list[str]:
@@ -102,30 +105,35 @@ def default_preset(network: str) -> Preset:
     return PRESETS[DEFAULTS[network]]
 
 
-def as_table() -> str:
+def as_table(pattern: str = "*") -> str:
     """Writes the published weights as a table in Markdown, that of `docs/weights.md`.
+
+    `python -m keras_resnet.weights PATTERN` prints it.
+
+    Args:
+        pattern: As for `list_presets`.
 
     Returns:
         One line for each preset, those that `weights="imagenet"` means in bold.
 
     Example:
 
-    >>> print(as_table())
-    | preset | network | resize, crop | pixels | top-1 / top-5 | licence |
+    >>> print(as_table("resnet50*"))
+    | preset | network | millions | resize, crop | pixels | top-1 / top-5 | licence |
     ...
     """
-    rows = [
-        ("preset", "network", "resize, crop", "pixels", "top-1 / top-5", "licence"),
-        ("---",) * 6,
-    ]
-    for preset in PRESETS.values():
+    columns = ("preset", "network", "millions", "resize, crop", "pixels")
+    rows = [(*columns, "top-1 / top-5", "licence"), ("---",) * 7]
+    for preset in map(PRESETS.__getitem__, list_presets(pattern)):
         bold = "**" if DEFAULTS.get(preset.network) == preset.name else ""
+        at = f" at {preset.result_size}" if preset.result_size else ""
         rows.append(
             (
                 f"{bold}`{preset.name}`{bold}",
                 f"`{preset.network}`",
+                f"{_MILLIONS[preset.network]:.1f}",
                 *_in_words(preset.preprocessing),
-                f"{preset.top1} / {preset.top5}" if preset.top1 else "",
+                f"{preset.top1} / {preset.top5}{at}" if preset.top1 else "",
                 preset.licence or "",
             )
         )
@@ -199,6 +207,102 @@ def _torchvision(
     )
 
 
+# Top-1, top-5 and the images' size of timm's results/results-imagenet.csv at commit
+# 0173a139, which has none for weights that came later or have other classes.
+_TIMM_RESULTS = {
+    "seresnext101_32x8d.ah_in1k": (84.186, 96.874, 288),
+    "resnext101_32x8d.fb_swsl_ig1b_ft_in1k": (84.302, 97.176, 224),
+    "resnetaa101d.sw_in12k_ft_in1k": (84.124, 97.106, 288),
+    "resnet200d.ra2_in1k": (83.964, 96.824, 320),
+    "resnet152d.ra2_in1k": (83.684, 96.74, 320),
+    "resnet152.a1h_in1k": (83.45, 96.538, 288),
+    "resnext101_32x4d.fb_swsl_ig1b_ft_in1k": (83.232, 96.758, 224),
+    "resnext101_64x4d.c1_in1k": (83.156, 96.374, 288),
+    "resnet101d.ra2_in1k": (83.016, 96.452, 320),
+    "resnet101.a1h_in1k": (82.778, 96.31, 288),
+    "resnet152.a1_in1k": (82.732, 95.72, 288),
+    "resnext101_32x8d.fb_wsl_ig1b_ft_in1k": (82.698, 96.632, 224),
+    "resnet152.a2_in1k": (82.608, 95.752, 288),
+    "resnetaa50d.sw_in12k_ft_in1k": (82.6, 96.498, 288),
+    "resnet101.a1_in1k": (82.322, 95.632, 288),
+    "wide_resnet50_2.racm_in1k": (82.28, 96.064, 288),
+    "resnet101.a2_in1k": (82.236, 95.73, 288),
+    "seresnext50_32x4d.racm_in1k": (82.196, 96.148, 288),
+    "resnext50_32x4d.fb_swsl_ig1b_ft_in1k": (82.174, 96.222, 224),
+    "resnext50_32x4d.a1h_in1k": (82.014, 95.934, 288),
+    "resnetaa50.a1h_in1k": (81.614, 95.802, 288),
+    "resnext101_32x8d.fb_ssl_yfcc100m_ft_in1k": (81.606, 96.04, 224),
+    "resnext50_32x4d.a1_in1k": (81.466, 95.174, 288),
+    "resnet50d.a1_in1k": (81.45, 95.218, 288),
+    "resnet50d.ra2_in1k": (81.356, 95.738, 288),
+    "resnext50_32x4d.a2_in1k": (81.304, 95.096, 288),
+    "seresnet50.ra2_in1k": (81.284, 95.652, 288),
+    "resnet50.a1_in1k": (81.214, 95.102, 288),
+    "resnet50.fb_swsl_ig1b_ft_in1k": (81.182, 95.992, 224),
+    "resnet50d.a2_in1k": (81.164, 95.084, 288),
+    "seresnet50.a2_in1k": (81.106, 95.222, 288),
+    "seresnet50.a1_in1k": (81.102, 95.12, 288),
+    "resnet152s.gluon_in1k": (81.002, 95.41, 224),
+    "resnet50.d_in1k": (80.972, 95.43, 288),
+    "resnext101_32x4d.fb_ssl_yfcc100m_ft_in1k": (80.924, 95.734, 224),
+    "resnet50.c1_in1k": (80.912, 95.552, 288),
+    "seresnext101_32x4d.gluon_in1k": (80.892, 95.296, 224),
+    "resnet50.c2_in1k": (80.87, 95.534, 288),
+    "resnet50.a2_in1k": (80.772, 94.988, 288),
+    "resnet50.b1k_in1k": (80.706, 95.432, 288),
+    "resnext50_32x4d.ra_in1k": (80.698, 95.39, 288),
+    "resnet50.a1h_in1k": (80.676, 95.306, 224),
+    "resnext50d_32x4d.bt_in1k": (80.664, 95.42, 288),
+    "resnext101_64x4d.gluon_in1k": (80.6, 94.992, 224),
+    "resnet152.a3_in1k": (80.546, 95.0, 224),
+    "resnet152d.gluon_in1k": (80.476, 95.202, 224),
+    "resnet50.b2k_in1k": (80.454, 95.318, 288),
+    "resnet101d.gluon_in1k": (80.426, 95.024, 224),
+    "resnext101_32x4d.gluon_in1k": (80.34, 94.93, 224),
+    "resnext50_32x4d.fb_ssl_yfcc100m_ft_in1k": (80.338, 95.398, 224),
+    "resnet101s.gluon_in1k": (80.302, 95.15, 224),
+    "resnetblur50.bt_in1k": (80.234, 95.234, 288),
+    "resnet50.ram_in1k": (79.976, 95.052, 288),
+    "resnet152c.gluon_in1k": (79.91, 94.844, 224),
+    "seresnext50_32x4d.gluon_in1k": (79.91, 94.824, 224),
+    "resnet50.ra_in1k": (79.836, 94.966, 288),
+    "resnet101.a3_in1k": (79.814, 94.606, 224),
+    "resnet152.gluon_in1k": (79.694, 94.736, 224),
+    "resnet50.bt_in1k": (79.64, 94.892, 288),
+    "resnet101c.gluon_in1k": (79.542, 94.586, 224),
+    "resnext50_32x4d.gluon_in1k": (79.36, 94.43, 224),
+    "resnet101.gluon_in1k": (79.31, 94.522, 224),
+    "resnext50_32x4d.a3_in1k": (79.268, 94.306, 224),
+    "resnet50.fb_ssl_yfcc100m_ft_in1k": (79.234, 94.826, 224),
+    "resnet50d.gluon_in1k": (79.078, 94.468, 224),
+    "resnet50.am_in1k": (78.998, 94.396, 224),
+    "resnet50d.a3_in1k": (78.722, 94.236, 224),
+    "resnet50s.gluon_in1k": (78.718, 94.242, 224),
+    "resnet34d.ra2_in1k": (78.436, 94.344, 288),
+    "resnet26t.ra2_in1k": (78.332, 94.124, 320),
+    "resnet50.a3_in1k": (78.048, 93.78, 224),
+    "resnet50c.gluon_in1k": (78.012, 93.988, 224),
+    "resnet34.a1_in1k": (77.918, 93.766, 288),
+    "resnet50.gluon_in1k": (77.58, 93.718, 224),
+    "resnet26d.bt_in1k": (77.408, 93.638, 288),
+    "resnet34.a2_in1k": (77.158, 93.274, 288),
+    "seresnet50.a3_in1k": (77.028, 93.074, 224),
+    "resnet34.bt_in1k": (76.48, 93.354, 288),
+    "resnet26.bt_in1k": (76.366, 93.18, 288),
+    "resnet34.gluon_in1k": (74.578, 91.984, 224),
+    "resnet18d.ra2_in1k": (73.794, 91.838, 288),
+    "resnet18.fb_swsl_ig1b_ft_in1k": (73.282, 91.732, 224),
+    "resnet18.a1_in1k": (73.158, 91.026, 288),
+    "resnet34.a3_in1k": (72.97, 91.108, 224),
+    "resnet18.fb_ssl_yfcc100m_ft_in1k": (72.594, 91.418, 224),
+    "resnet18.a2_in1k": (72.372, 90.596, 288),
+    "resnet14t.c3_in1k": (72.254, 90.302, 224),
+    "resnet18.gluon_in1k": (70.838, 89.754, 224),
+    "resnet10t.c3_in1k": (68.358, 88.04, 224),
+    "resnet18.a3_in1k": (68.254, 88.176, 224),
+}
+
+
 def _timm(
     weights: str,
     size: int,
@@ -210,6 +314,7 @@ def _timm(
     classes: int = 1000,
 ) -> Preset:
     model = weights.split(".")[0]
+    top1, top5, result_size = _TIMM_RESULTS.get(weights, (None, None, None))
     return Preset(
         name=f"timm/{weights}",
         network=V1_5.get(model, model),
@@ -225,6 +330,9 @@ def _timm(
         ),
         input_size=size,
         classes=classes,
+        top1=top1,
+        top5=top5,
+        result_size=None if result_size == size else result_size,
     )
 
 
@@ -470,6 +578,61 @@ _PRESETS = (
     _keras_hub("resnet_vd_152", "resnet_vd/keras/resnet_vd_152_imagenet/2"),
     _keras_hub("resnet_vd_200", "resnet_vd/keras/resnet_vd_200_imagenet/2"),
 )
+
+_MILLIONS = {
+    "resnet50": 25.56,
+    "resnet101": 44.55,
+    "resnet152": 60.19,
+    "resnet50v2": 25.57,
+    "resnet101v2": 44.58,
+    "resnet152v2": 60.24,
+    "resnet18": 11.69,
+    "resnet34": 21.80,
+    "resnet50_v1_5": 25.56,
+    "resnet101_v1_5": 44.55,
+    "resnet152_v1_5": 60.19,
+    "resnext50_32x4d": 25.03,
+    "resnext101_32x8d": 88.79,
+    "resnext101_64x4d": 83.46,
+    "wide_resnet50_2": 68.88,
+    "wide_resnet101_2": 126.89,
+    "resnet50d": 25.58,
+    "resnetaa50": 25.56,
+    "resnetaa50d": 25.58,
+    "resnetaa101d": 44.57,
+    "seresnet50": 28.09,
+    "seresnext101_32x8d": 93.57,
+    "resnet18d": 11.71,
+    "resnet26": 16.00,
+    "resnet26d": 16.01,
+    "resnet34d": 21.82,
+    "resnet50c": 25.58,
+    "resnet50s": 25.68,
+    "resnet101c": 44.57,
+    "resnet101d": 44.57,
+    "resnet101s": 44.67,
+    "resnet152c": 60.21,
+    "resnet152d": 60.21,
+    "resnet152s": 60.32,
+    "resnetblur50": 25.56,
+    "resnext50d_32x4d": 25.05,
+    "resnext101_32x4d": 44.18,
+    "seresnext50_32x4d": 27.56,
+    "seresnext101_32x4d": 48.96,
+    "resnet10t": 5.44,
+    "resnet14t": 10.08,
+    "resnet26t": 16.01,
+    "resnet200d": 64.69,
+    "preresnet50": 25.55,
+    "preresnet101": 44.54,
+    "resnet_vd_18": 11.71,
+    "resnet_vd_34": 21.82,
+    "resnet_vd_50": 25.58,
+    "resnet_vd_101": 44.57,
+    "resnet_vd_152": 60.21,
+    "resnet_vd_200": 64.69,
+}
+"""Millions of parameters of the networks with presets, for a thousand classes."""
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 """The published weights by name."""

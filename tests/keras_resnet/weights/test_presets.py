@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+import keras_resnet
 from keras_resnet.networks import NETWORKS
 from keras_resnet.preprocessing import MODES
+from keras_resnet.weights import __main__ as command
 from keras_resnet.weights import layouts
 from keras_resnet.weights.presets import (
     DEFAULTS,
@@ -95,6 +97,8 @@ def test_torchvision(torch_operators):
             assert (preset.top1, preset.top5) == (metrics["acc@1"], metrics["acc@5"])
             assert preset.classes == len(weights.meta["categories"])
             assert preset.input_size == transforms.crop_size[0]
+            millions = weights.meta["num_params"] / 1e6
+            assert f"| {millions:.1f} |" in as_table(preset.name)
             preprocessing = preset.preprocessing
             assert [preprocessing.crop] == transforms.crop_size
             assert [preprocessing.resize] == transforms.resize_size
@@ -122,6 +126,13 @@ def test_timm(timm):
         assert preprocessing.mean == data["mean"]
         assert preprocessing.std == data["std"]
         assert preprocessing.interpolation == data["interpolation"]
+        # Results are of timm's larger test sizes, where it has any.
+        tested = (config.test_input_size or config.input_size)[-1]
+        if preset.top1:
+            assert (preset.result_size or preset.input_size) == tested
+            assert 50 < preset.top1 < preset.top5 < 100
+        # Those that came after the results, and those that know other classes.
+        assert (preset.top1 is None) == ("ra4" in name or preset.classes != 1000)
 
 
 def test_timm_has_no_others_for_our_networks(timm):
@@ -216,6 +227,16 @@ def test_list_presets():
     assert list_presets("resnet26t") == ["timm/resnet26t.ra2_in1k"]
     assert list_presets("*a1_in1k*")[0] == "timm/resnet18.a1_in1k"
     assert list_presets("nothing") == []
+
+
+def test_rows_of_some_presets(capsys):
+    command.main(["resnet10t"])
+    *_, row = capsys.readouterr().out.splitlines()
+    millions = keras_resnet.create("resnet10t").count_params() / 1e6
+    assert row == (
+        f"| **`timm/resnet10t.c3_in1k`** | `resnet10t` | {millions:.1f} | 201, 176 "
+        "bicubic | torch | 68.358 / 88.04 at 224 | apache-2.0 |"
+    )
 
 
 def test_the_table_in_the_docs():
