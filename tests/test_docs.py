@@ -17,6 +17,7 @@ ALL_PAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page, pytestconfig):
     text = (pytestconfig.rootpath / page).read_text(encoding="utf-8")

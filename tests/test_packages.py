@@ -41,15 +41,17 @@ assert importlib.resources.files("keras_resnet").joinpath("py.typed").is_file()
 def same(model, other):
     return all(map(np.array_equal, model.get_weights(), other.get_weights()))
 
-small = {"input_shape": (32, 32, 3), "classes": 3}
+small = {"input_shape": (32, 32, 3), "classes": 3, "filters": (8, 8, 16, 16)}
 model = keras_resnet.create("resnet18", weights=None, **small)
 keras_resnet.export_weights(model, "resnet18.safetensors")
 again = keras_resnet.create("resnet18", weights="resnet18.safetensors", **small)
 assert same(model, again)
 
-model = keras_resnet.ResNet20(classes=3)
+shallow = {"classes": 3, "blocks_per_stage": (1, 1, 1)}
+model = keras_resnet.ResNet20(**shallow)
 model.save_weights("resnet20.weights.h5")
-assert same(model, keras_resnet.ResNet20(weights="resnet20.weights.h5", classes=3))
+again = keras_resnet.ResNet20(weights="resnet20.weights.h5", **shallow)
+assert same(model, again)
 before = model.get_weights()
 images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), "uint8")
 recipe = dataclasses.replace(

@@ -1,13 +1,11 @@
 """A rematerialised model against the plain one, on every backend."""
 
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from other_backend import answer_of
 
 import keras_resnet
 from keras_resnet.remat import rematerialize
@@ -29,9 +27,8 @@ NETWORKS = (
     ("preresnet18", {"stem": "cifar_v2", "rank": 1}, "mixed_bfloat16"),
 )
 
-# Runs in a process of its own, since a process has one backend. Prints how far a step
-# of the rematerialised model is from one of the plain model, and how often the first
-# residual convolution ran.
+# Prints how far a step of the rematerialised model is from one of the plain model, and
+# how often the first residual convolution ran.
 SCRIPT = """
 import json, sys
 import numpy as np
@@ -40,7 +37,7 @@ from keras_resnet.remat import rematerialize
 
 small, networks, eagerly = map(json.loads, sys.argv[1:])
 x = np.random.default_rng(0).standard_normal((6, 8, 8, 3))
-answer = {"backend": keras.backend.backend(), "gaps": {}, "calls": {}}
+answer = {"gaps": {}, "calls": {}}
 for name, overrides, policy in networks:
     keras.config.set_dtype_policy(policy)
     images = x if "rank" not in overrides else x[:, 0]
@@ -92,19 +89,10 @@ print(json.dumps(answer))
     [("tensorflow", False), ("tensorflow", True), ("jax", False), ("torch", True)],
 )
 def test_a_training_step_is_that_of_the_plain_model(backend, eagerly):
-    pytest.importorskip(backend)
     # Compiling takes XLA long.
     networks = NETWORKS[:1] if backend == "jax" else NETWORKS
     arguments = map(json.dumps, (SMALL, networks, eagerly))
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *arguments],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout.splitlines()[-1])
-    assert answer["backend"] == backend
+    answer = answer_of(SCRIPT, backend, *arguments)
     for name, (loss, state, moved) in answer["gaps"].items():
         assert loss < 1e-5, answer
         assert state < (1e-5 if "float32" in name else 1e-2), answer
@@ -226,15 +214,7 @@ print(json.dumps(answer))
 
 
 def test_kept_activations_grow_with_the_square_root_of_depth():
-    pytest.importorskip("jax")
-    result = subprocess.run(
-        [sys.executable, "-c", MEMORY],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    sizes = np.array(json.loads(result.stdout.splitlines()[-1]))
+    sizes = np.array(answer_of(MEMORY, "jax"))
     plain, rematerialized = sizes[::2], sizes[1::2]
     # From 4 blocks to 16 as from 16 to 36: a constant for each 2 of the square root.
     assert np.ptp(np.diff(rematerialized)) == 0, sizes

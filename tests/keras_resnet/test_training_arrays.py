@@ -3,13 +3,11 @@
 import contextlib
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from other_backend import answer_of
 from PIL import Image
 
 import keras_resnet
@@ -44,8 +42,7 @@ STEPS = Recipe(
     ema=0.7,
 )
 
-# Runs in a process of its own, since a process has one backend, and as where TensorFlow
-# is not installed: Keras itself imports it where it is.
+# As where TensorFlow is not installed: Keras itself imports it where it is.
 SCRIPT = """
 import sys
 sys.modules["tensorflow"] = None
@@ -233,24 +230,13 @@ def test_flipped_evaluation_averages_logits(images_and_labels, initial):
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backend(backend, steps, images_and_labels, initial, tmp_path):
-    pytest.importorskip(backend)
     images, labels = images_and_labels
     np.savez(tmp_path / "arrays.npz", images=images, labels=labels)
     tiny(initial).save_weights(tmp_path / "initial.weights.h5")
     for name, value in (("spec", TINY), ("recipe", STEPS)):
         (tmp_path / f"{name}.json").write_text(json.dumps(dataclasses.asdict(value)))
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path)],
-        env={
-            **os.environ,
-            "KERAS_BACKEND": backend,
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    answer = json.loads(result.stdout.splitlines()[-1])
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    answer = answer_of(SCRIPT, backend, tmp_path, variables=devices)
     assert not answer["tensorflow"]
     # Chance is a third.
     assert answer["top1"][-1] > 0.6

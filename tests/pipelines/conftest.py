@@ -3,8 +3,15 @@
 import dataclasses
 
 import pytest
+from photos import make_folder
 
 import keras_resnet
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sixty different images of three classes."""
+    return make_folder(tmp_path / "photos")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,12 @@
 
 import io
 
+import pytest
 import tensorflow as tf
 from PIL import Image
+
+from pipelines.components.example_gen import example_gen
+from pipelines.errors import UserError
 
 
 def image_file(number, kind="PNG", size=(5, 4)):
@@ -51,3 +55,23 @@ def contents(directory, *, but=()):
         for path in directory.iterdir()
         if path.name not in but
     }
+
+
+def ingest(data, directory, **parameters):
+    return example_gen(str(data), directory, **parameters)
+
+
+def made(examples):
+    """Returns the bytes of every file but the manifest."""
+    return contents(examples.directory, but={"examples.json"})
+
+
+def refusal(directory, data, **parameters):
+    """Returns the sentence, having checked that nothing looks whole."""
+    with pytest.raises(UserError) as caught:
+        ingest(data, directory, **parameters)
+    assert not directory.exists()
+    left = {path.name for path in directory.parent.glob(f"{directory.name}*")}
+    assert left <= {f"{directory.name}.partial"}
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -10,7 +10,6 @@ from scipy import stats
 from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.augmentation import Augmentation
 
-PREPROCESSING = Preprocessing(crop=64, resize=64)
 MEAN_COLOUR = np.array([124, 116, 104])
 SIGNIFICANCE = 1e-3
 

@@ -12,10 +12,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from photos import contents, encoded, image_file, make_folder, read, value
+from photos import contents, encoded, image_file, ingest, made, make_folder, read, value
 from PIL import Image
 
-from pipelines.components.example_gen import example_gen
 from pipelines.data import records
 from pipelines.data.examples import Examples
 from pipelines.data.ingest.ledger import shuffle_key
@@ -25,21 +24,6 @@ from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS
 from pipelines.errors import UserError
 
 IN_ONE_PROCESS = "--direct_running_mode=in_memory"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Sixty different images of three classes."""
-    return make_folder(tmp_path / "photos")
-
-
-def ingest(data, directory, **parameters):
-    return example_gen(str(data), directory, **parameters)
-
-
-def made(examples):
-    """Returns the bytes of every file but the manifest."""
-    return contents(examples.directory, but={"examples.json"})
 
 
 # Records

@@ -7,42 +7,15 @@ import tarfile
 
 import numpy as np
 import pytest
-from photos import contents, image_file, make_folder
+from photos import contents, image_file, ingest, made, make_folder, refusal
 from PIL import Image
 
-from pipelines.components.example_gen import example_gen
 from pipelines.data import records
 from pipelines.data.examples import Examples
 from pipelines.data.ingest import survey
 from pipelines.data.ingest.ledger import Ledger
 from pipelines.data.ingest.workspace import workspace
 from pipelines.errors import UserError
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Sixty different images of three classes."""
-    return make_folder(tmp_path / "photos")
-
-
-def ingest(data, directory, **parameters):
-    return example_gen(str(data), directory, **parameters)
-
-
-def made(examples):
-    """Returns the bytes of every file but the manifest."""
-    return contents(examples.directory, but={"examples.json"})
-
-
-def refusal(directory, data, **parameters):
-    """Returns the sentence, having checked that nothing looks whole."""
-    with pytest.raises(UserError) as caught:
-        ingest(data, directory, **parameters)
-    assert not directory.exists()
-    left = {path.name for path in directory.parent.glob(f"{directory.name}*")}
-    assert left <= {f"{directory.name}.partial"}
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_examples_are_made_once(folder, tmp_path):

@@ -6,37 +6,14 @@ import tarfile
 import numpy as np
 import pytest
 import tensorflow as tf
-from photos import encoded, image_file, make_folder, read, value
+from photos import encoded, image_file, ingest, make_folder, read, refusal, value
 from PIL import Image
 from rich.console import Console
 
-from pipelines.components.example_gen import example_gen
 from pipelines.data.examples import Examples
 from pipelines.data.images import decode
 from pipelines.errors import UserError
 from pipelines.reports.summary import print_skipped
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Sixty different images of three classes."""
-    return make_folder(tmp_path / "photos")
-
-
-def ingest(data, directory, **parameters):
-    return example_gen(str(data), directory, **parameters)
-
-
-def refusal(directory, data, **parameters):
-    """Returns the sentence, having checked that nothing looks whole."""
-    with pytest.raises(UserError) as caught:
-        ingest(data, directory, **parameters)
-    assert not directory.exists()
-    left = {path.name for path in directory.parent.glob(f"{directory.name}*")}
-    assert left <= {f"{directory.name}.partial"}
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
 
 BAD_FILES = {
     "ant/empty.png": (b"", "empty file"),

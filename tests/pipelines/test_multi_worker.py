@@ -104,9 +104,27 @@ def assert_trained_alike(directory, expected, drawings):
         np.testing.assert_allclose(weight / change, wanted / change, rtol=0, atol=1e-3)
 
 
+def history(directory):
+    """Returns the losses, training and validation, and the training's top-1."""
+    with (directory / "history.csv").open(newline="") as file:
+        return [
+            [float(row[name]) for name in ("loss", "val_loss", "top1")]
+            for row in csv.DictReader(file)
+        ]
+
+
 def test_two_replicas_train_as_one_device(drawings, one_device, tmp_path):
     worker_program.train(drawings, tmp_path, make_strategy("mirrored", 2))
     assert_trained_alike(tmp_path, one_device, drawings)
+    np.testing.assert_allclose(history(tmp_path), history(one_device), rtol=1e-4)
+
+
+def test_replicas_own_statistics_are_others(drawings, one_device, tmp_path):
+    """Those over each replica's images, as in the paper."""
+    strategy = make_strategy("mirrored", 2)
+    worker_program.train(drawings, tmp_path, strategy, batch_norm="local")
+    gaps = np.abs(np.divide(history(tmp_path), history(one_device)) - 1)
+    assert (gaps[:, 0] > 2e-4).all()
 
 
 @pytest.mark.soak
@@ -202,6 +220,7 @@ def test_a_killed_worker_ends_the_others_and_all_go_on(drawings, two_workers, tm
         f"--output_dir={tmp_path / 'run'}",
         f"--recipe={recipe.name}",
         "--checkpoint_every=1 steps",
+        "--tensorboard=false",
         "--set=model.blocks_per_stage=1,1,1",
         *(
             f"--set={name}={getattr(recipe, name)}"

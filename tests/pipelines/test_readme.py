@@ -14,10 +14,13 @@ from pipelines.data import drawings
 # Training is made small, everything else is as pasted.
 PYTHON = f"""#!/bin/sh
 case "$*" in *pipelines.train_imagenet*)
-  set -- "$@" --epochs=1 --set=batch_size=8 --set=image_size=16
-esac
-case "$*" in *--model=resnet50*)
-  set -- "$@" --set=batch_size=2 --set=model.blocks_per_stage=1,1,1,1
+  case "$*" in
+    *--model=resnet50*)
+      set -- "$@" --set=batch_size=2 --set=model.filters=8,8,8,8 \\
+        --set=model.blocks_per_stage=1,1,1,1 ;;
+    *) set -- "$@" --set=batch_size=8 --set=model.blocks_per_stage=1,1,1 ;;
+  esac
+  set -- "$@" --epochs=1 --set=image_size=16
 esac
 exec {sys.executable} "$@"
 """

@@ -291,6 +291,7 @@ def test_refuses_what_is_no_time_between_checkpoints(span):
         LoopOptions(checkpoint_every=span)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("replicas", "kills"),
     [

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.applications import resnet as keras_peer
 from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
@@ -113,9 +114,24 @@ def test_decoded_images_get_the_same_answer(validation, signatures):
 
 
 def test_serves_what_keras_applications_answers(validation, tmp_path):
-    """From a file of its ResNet-50, whose pixels are BGR, to a JPEG's probabilities."""
+    """From a file of its ResNet, whose pixels are BGR, to a JPEG's probabilities."""
+
+    def stages(x):
+        for number, stride in ((2, 1), (3, 2), (4, 2), (5, 2)):
+            x = keras_peer.stack_residual_blocks_v1(
+                x, filters=64, blocks=1, stride1=stride, name=f"conv{number}"
+            )
+        return x
+
     keras.utils.set_random_seed(0)
-    peer = keras.applications.ResNet50(weights=None, classes=5, input_shape=(64, 64, 3))
+    peer = keras_peer.ResNet(
+        stages,
+        preact=False,
+        use_bias=True,
+        weights=None,
+        classes=5,
+        input_shape=(32, 32, 3),
+    )
     values = np.random.default_rng(0)
     for weight in peer.weights:
         # As of a trained network, neither dying nor drowning in its last layers.
@@ -130,11 +146,16 @@ def test_serves_what_keras_applications_answers(validation, tmp_path):
             weight.assign(20 * weight)
     peer.save_weights(tmp_path / "peer.weights.h5")
 
-    network = dataclasses.replace(keras_resnet.NETWORKS["resnet50"], classes=5)
-    ours = keras_resnet.build(network, input_shape=(64, 64, 3))
+    network = dataclasses.replace(
+        keras_resnet.NETWORKS["resnet50"],
+        classes=5,
+        filters=(64,) * 4,
+        blocks_per_stage=(1,) * 4,
+    )
+    ours = keras_resnet.build(network, input_shape=(32, 32, 3))
     loaded = load_initial_weights(ours, f"keras/resnet50={tmp_path}/peer.weights.h5")
     assert not loaded.new_classifier
-    recipe = dataclasses.replace(RECIPES["he2015"], image_size=64)
+    recipe = dataclasses.replace(RECIPES["he2015"], image_size=32)
     preprocessing = preprocessing_for(recipe, network)
     preprocessing = preprocessing.with_pixels_of(loaded.preprocessing)
     classes = tuple("abcde")
@@ -288,7 +309,7 @@ def test_versions_count_up_and_appear_whole(tiny_model, version):
 
 
 def test_versions_are_ascii_numbers_alone(tmp_path):
-    for name in ("10", "2", "²", "٣", "1x", "-1"):
+    for name in ("10", "2", "²", "٣", "1x", "-1", "next", ".partial-3"):
         (tmp_path / name).mkdir()
     assert versions(tmp_path) == [2, 10]
 

@@ -16,6 +16,7 @@ from made_examples import (
     record,
     write_examples,
 )
+from photos import read
 from PIL import Image
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
@@ -56,20 +57,12 @@ def statistics(examples, tmp_path_factory):
     return statistics_gen(examples, tmp_path_factory.mktemp("out") / "statistics")
 
 
-def features_of(examples, split):
-    dataset = tf.data.TFRecordDataset(examples.files(split))
-    return [
-        tf.train.Example.FromString(serialized).features.feature
-        for serialized in dataset.as_numpy_iterator()
-    ]
-
-
 def pixels_of(examples, split):
     """Returns all pixels of a split, float64 `(n, 3)`, decoded by another decoder."""
     import io
 
     parts = []
-    for features in features_of(examples, split):
+    for features in read(examples, split):
         encoded = features["image/encoded"].bytes_list.value[0]
         image = Image.open(io.BytesIO(encoded)).convert("RGB")
         parts.append(np.asarray(image, np.float64).reshape(-1, 3))
@@ -143,7 +136,7 @@ def test_a_sample_of_the_images_is_decoded_where_there_are_more(examples, tmp_pa
         heights = feature_statistics(split, "image/height").num_stats.common_stats
         assert heights.num_non_missing == split.num_examples
     # Every fifth of seventy.
-    every_fifth = features_of(examples, "train")[4::5]
+    every_fifth = read(examples, "train")[4::5]
     reds = []
     for features in every_fifth:
         encoded = features["image/encoded"].bytes_list.value[0]
@@ -256,7 +249,7 @@ def test_summaries_are_the_same_however_records_are_divided(examples):
 
 
 def test_numbers_are_those_of_numpy(examples, statistics):
-    found = features_of(examples, "train")
+    found = read(examples, "train")
     heights = np.array([one["image/height"].int64_list.value[0] for one in found])
     widths = np.array([one["image/width"].int64_list.value[0] for one in found])
     sizes = np.array([len(one["image/encoded"].bytes_list.value[0]) for one in found])

@@ -30,6 +30,7 @@ from pipelines.training.strategies import (
     lost_workers,
     make_strategy,
 )
+from pipelines.training.watching import WatchOptions
 
 NETWORK = dataclasses.replace(
     keras_resnet.NETWORKS["resnet20"], blocks_per_stage=(1, 1, 1)
@@ -53,6 +54,7 @@ def train(examples, directory, strategy=None, **changes):
         network=NETWORK,
         recipe=dataclasses.replace(RECIPE, **changes),
         strategy=strategy,
+        watch=WatchOptions(tensorboard=False),
         console=Console(quiet=True),
     )
 

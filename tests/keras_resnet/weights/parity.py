@@ -3,6 +3,9 @@
 import keras
 import numpy as np
 
+import keras_resnet
+from keras_resnet.weights.importing import load_file
+
 
 def random_array(rng, name, shape):
     """Random values for a weight, so that nothing hides behind zeros and ones.
@@ -14,8 +17,9 @@ def random_array(rng, name, shape):
         return rng.uniform(0.5, 1.5, shape).astype("float32")
     if len(shape) > 1:
         fan_in = np.prod(shape) / max(shape[0], shape[-1])
-        kernel = rng.standard_normal(shape, dtype="float32")
-        return kernel * np.float32(np.sqrt(2 / fan_in))
+        # Ninety million are long to draw: a prime number of values, in turn.
+        drawn = rng.standard_normal(min(np.prod(shape), 99_991), dtype="float32")
+        return np.resize(drawn * np.float32(np.sqrt(2 / fan_in)), shape)
     if leaf in ("gamma", "weight"):
         return rng.uniform(0.4, 0.8, shape).astype("float32")
     return np.float32(0.1) * rng.standard_normal(shape, dtype="float32")
@@ -47,6 +51,21 @@ def every_output(model):
     """The model with its unpooled and pooled features before its logits."""
     pool = model.get_layer("avg_pool")
     return keras.Model(model.input, [pool.input, pool.output, model.output])
+
+
+def ours(network, path, **options):
+    """Our network with the weights of a file, and all its outputs."""
+    # What is read over all of them need not be drawn first.
+    zeros = keras_resnet.Settings(kernel_initializer=keras.initializers.Zeros())
+    model = keras_resnet.create(
+        network,
+        input_shape=(None, None, 3),
+        classifier_activation=None,
+        settings=zeros,
+        **options,
+    )
+    load_file(model, path)
+    return every_output(model)
 
 
 def assert_same_outputs(ours, theirs):

@@ -98,12 +98,11 @@ TRANSFORMERS = [
 ]
 
 
-def _ours(network, path):
-    model = keras_resnet.create(
-        network, input_shape=(None, None, 3), classifier_activation=None
-    )
-    load_file(model, path)
-    return parity.every_output(model)
+@pytest.fixture(autouse=True)
+def undrawn(torch, monkeypatch):
+    """Leaves weights as they lie in memory that are all given random values later."""
+    for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
 
 
 def _channels_first(torch, images):
@@ -128,7 +127,9 @@ def test_torchvision(torch, torchvision_models, tmp_path, network, function, siz
         layer.register_forward_hook(lambda *called: seen.append(called[-1]))
     with torch.no_grad():
         logits = peer(_channels_first(torch, images))
-    parity.assert_same_outputs(_ours(network, path)(images), _arrays(*seen, logits))
+    parity.assert_same_outputs(
+        parity.ours(network, path)(images), _arrays(*seen, logits)
+    )
 
 
 @pytest.mark.parametrize(("network", "function", "size"), TIMM)
@@ -146,7 +147,7 @@ def test_timm(torch, timm, tmp_path, network, function, size):
         pooled = peer.forward_head(features, pre_logits=True)
         logits = peer.forward_head(features)
     parity.assert_same_outputs(
-        _ours(network, path)(images), _arrays(features, pooled, logits)
+        parity.ours(network, path)(images), _arrays(features, pooled, logits)
     )
 
 
@@ -169,7 +170,7 @@ def test_transformers(torch, tmp_path, network, configuration, size):
         features = peer.resnet(tensor)
         logits = peer(tensor).logits
     expected = _arrays(features.last_hidden_state, features.pooler_output, logits)
-    parity.assert_same_outputs(_ours(network, tmp_path)(images), expected)
+    parity.assert_same_outputs(parity.ours(network, tmp_path)(images), expected)
 
 
 def test_headless_transformers(torch, tmp_path):
