@@ -27,10 +27,7 @@ from pipelines.data.augmentation import KERNELS, Augmentation
 from pipelines.data.images import decode
 from pipelines.data.preprocessing import prepare
 
-FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 SIZES = (224, 112, 56)
 
 

@@ -13,10 +13,7 @@ from pipelines.command import cli
 from pipelines.errors import UserError, printable
 
 _MODEL = flags.DEFINE(
-    cli.Path(),
-    "model",
-    "runs/demo",
-    "A run's folder, or that of one exported version.",
+    cli.Path(), "model", "runs/demo", "A run's folder, or that of one exported version."
 )
 _OUTPUT = flags.DEFINE(
     cli.Path(optional=True),

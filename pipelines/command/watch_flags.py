@@ -17,9 +17,7 @@ TRACK = flags.DEFINE_string(
     "track", "", "Tell a tracker of the run: mlflow or wandb, where installed."
 )
 EXPERIMENT = flags.DEFINE_string(
-    "experiment",
-    "keras_resnet",
-    "The tracker's name for runs that belong together.",
+    "experiment", "keras_resnet", "The tracker's name for runs that belong together."
 )
 
 

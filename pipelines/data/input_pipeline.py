@@ -15,14 +15,7 @@ from pipelines.data.damage import Damage
 from pipelines.data.decoding import decoded
 from pipelines.data.examples import Examples
 from pipelines.data.preprocessing import prepare
-from pipelines.data.reading import (
-    ALONE,
-    Blocks,
-    Window,
-    Worker,
-    read_window,
-    window_of,
-)
+from pipelines.data.reading import ALONE, Blocks, Window, Worker, read_window, window_of
 from pipelines.errors import UserError
 
 _CHUNK_BYTES = 2**21

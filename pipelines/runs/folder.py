@@ -89,9 +89,7 @@ class Run:
             yield
 
     def examples(
-        self,
-        config: RunConfig,
-        make: Callable[[Path], Examples] = Examples.load,
+        self, config: RunConfig, make: Callable[[Path], Examples] = Examples.load
     ) -> Examples:
         """Returns what the run trains on: prepared examples, or those of its own.
 

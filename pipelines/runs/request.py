@@ -135,9 +135,7 @@ def _read_hyperparameters(path: str) -> dict[str, Any]:
 
 
 def reproduce_command(
-    config: RunConfig,
-    output_dir: Path | str,
-    start: Mapping[str, Any] | None = None,
+    config: RunConfig, output_dir: Path | str, start: Mapping[str, Any] | None = None
 ) -> str:
     """Returns the command line that repeats a run in another folder.
 

@@ -134,10 +134,7 @@ class Checkpoints:
         return self._first_usable(order, shapes, console)
 
     def _first_usable(
-        self,
-        paths: list[Path],
-        shapes: Mapping[str, tuple[int, ...]],
-        console: Console,
+        self, paths: list[Path], shapes: Mapping[str, tuple[int, ...]], console: Console
     ) -> Checkpoint | None:
         for path in paths:
             try:

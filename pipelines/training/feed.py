@@ -16,11 +16,7 @@ from keras_resnet.training import Recipe
 from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
 from pipelines.data.examples import Examples
-from pipelines.data.input_pipeline import (
-    Batches,
-    evaluation_batches,
-    training_batches,
-)
+from pipelines.data.input_pipeline import Batches, evaluation_batches, training_batches
 from pipelines.training.strategies import Cluster
 
 

@@ -315,11 +315,7 @@ def test_resnet18_of_d2l():
 # BottleneckBlock have: name of the weight there, and its shape for 8 channels in,
 # filters=4 and strides=2. The package itself is not needed for that.
 TFM = {
-    "basic": {
-        "shortcut": (1, 1, 8, 4),
-        "conv1": (3, 3, 8, 4),
-        "conv2": (3, 3, 4, 4),
-    },
+    "basic": {"shortcut": (1, 1, 8, 4), "conv1": (3, 3, 8, 4), "conv2": (3, 3, 4, 4)},
     "bottleneck": {
         "shortcut": (1, 1, 8, 16),
         "conv1": (1, 1, 8, 4),

@@ -277,11 +277,7 @@ def test_all_forms_are_gradient_descent(rate, form, decay_form, nesterov, seed):
     rng = np.random.default_rng(seed)
     start, *steps = ({"kernel": rng.standard_normal(5)} for _ in range(4))
     optimizer = SGD(
-        rate,
-        momentum=0.0,
-        momentum_form=form,
-        nesterov=nesterov,
-        decay_form=decay_form,
+        rate, momentum=0.0, momentum_form=form, nesterov=nesterov, decay_form=decay_form
     )
     ours = _variable("conv1_conv/kernel", start["kernel"])
     optimizer.build([ours])

@@ -78,8 +78,7 @@ def test_records_are_in_the_order_of_the_seed(folder, tmp_path, seed):
     for split in examples.counts:
         images = encoded(examples, split)
         assert images == sorted(
-            images,
-            key=lambda image: shuffle_key(hashlib.sha256(image).digest(), seed),
+            images, key=lambda image: shuffle_key(hashlib.sha256(image).digest(), seed)
         )
 
 

@@ -64,11 +64,7 @@ def entries(draw):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    entries=entries(),
-    share=st.floats(0.01, 0.9),
-    seed=st.integers(0, 2**64 - 1),
-)
+@given(entries=entries(), share=st.floats(0.01, 0.9), seed=st.integers(0, 2**64 - 1))
 def test_order_split_and_duplicates(tmp_path_factory, entries, share, seed):
     usable = [entry for entry in entries if entry.problem is None]
     if any(entry.split == "validation" for entry in usable):

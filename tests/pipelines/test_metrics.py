@@ -101,11 +101,7 @@ def test_flip_averages_logits_of_mirror_images():
     images = generator.normal(size=(9, 4, 6, 3)).astype("float32")
     labels = generator.integers(0, 5, 9)
     model = keras.Sequential(
-        [
-            keras.Input((4, 6, 3)),
-            keras.layers.Flatten(),
-            keras.layers.Dense(5),
-        ]
+        [keras.Input((4, 6, 3)), keras.layers.Flatten(), keras.layers.Dense(5)]
     )
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(4)
     both = [model.predict(views, verbose=0) for views in (images, images[:, :, ::-1])]

@@ -18,10 +18,7 @@ from pipelines.data.preprocessing import prepare, resize_and_crop
 from pipelines.evaluation.views import multi_scale, ten_crop
 
 SMALL = Preprocessing(crop=28, resize=32)
-FILTERS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def _png(pixels):

@@ -175,11 +175,7 @@ FAST = dict(cpu_settings.CPU_SETTINGS)
         ({"variables": {"KERAS_BACKEND": "tensorflow", **FAST}}, "", ""),
         ({"variables": {"XLA_FLAGS": "--a --b", **FAST}}, "XLA_FLAGS='--a --b' ", ""),
         ({"variables": {"TF_CONFIG": "{}", **FAST}}, "", ""),
-        (
-            {"variables": {"TF_ENABLE_ONEDNN_OPTS": "0"}},
-            "TF_ENABLE_ONEDNN_OPTS=0 ",
-            "",
-        ),
+        ({"variables": {"TF_ENABLE_ONEDNN_OPTS": "0"}}, "TF_ENABLE_ONEDNN_OPTS=0 ", ""),
         ({"variables": {}}, "", " --cpu_settings=leave"),
         ({"variables": FAST, "flags": {"replicas": 2}}, "", " --replicas=2"),
     ],

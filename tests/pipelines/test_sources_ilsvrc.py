@@ -90,10 +90,7 @@ KITS = {
             {f"{KIT}/{TRUTH}": GROUND_TRUTH, f"{KIT}/meta.mat": meta_mat()}
         )
     },
-    "unpacked": lambda: {
-        f"{KIT}/{TRUTH}": GROUND_TRUTH,
-        f"{KIT}/meta.mat": meta_mat(),
-    },
+    "unpacked": lambda: {f"{KIT}/{TRUTH}": GROUND_TRUTH, f"{KIT}/meta.mat": meta_mat()},
     "text": lambda: {TRUTH: GROUND_TRUTH, "map_clsloc.txt": meta_text()},
     "labels": lambda: {LABELS: "\n".join(SHOWN).encode()},
     "none": dict,

@@ -161,19 +161,11 @@ def test_any_label_comes_back(labels, suffix):
         ("x.csv", f"path,label\n1.jpg,{'x' * 2**17}\n", "line 2 of {} has more than"),
         ("x.csv", "path,label\n1.jpg,a\n./1.jpg,b\n", "line 3 of {} repeats '1.jpg'"),
         ("x.csv", "path,label\n3.jpg,a\n", "line 2 of {} names '3.jpg', which c"),
-        (
-            "x.csv",
-            "path,label\nfolder,a\n",
-            "names 'folder', which is not a file",
-        ),
+        ("x.csv", "path,label\nfolder,a\n", "names 'folder', which is not a file"),
         ("x.csv", "path,label\n../1.jpg,a\n", "names '../1.jpg', which leads out"),
         ("x.csv", "path,label\n/1.jpg,a\n", "names '/1.jpg', which has an absolute"),
         ("x.csv", "path,label,split\n1.jpg,a,\n", "line 2 of {} has no split"),
-        (
-            "x.csv",
-            "path,label,split\n1.jpg,a,dev\n",
-            "line 2 of {} has the split 'd",
-        ),
+        ("x.csv", "path,label,split\n1.jpg,a,dev\n", "line 2 of {} has the split 'd"),
         ("x.csv", "path,label,split\n1.jpg,a,test\n", "{} has the splits test but no"),
         ("x.jsonl", '{"path": "1.jpg", "label": 1}\n{', "line 2 of {} is not JSON"),
         ("x.jsonl", '["1.jpg", 1]\n', "line 1 of {} is not a JSON object"),
@@ -184,11 +176,7 @@ def test_any_label_comes_back(labels, suffix):
         ("x.jsonl", '{"path": "1.jpg", "label": true}', "line 1 of {} has no label"),
         ("x.jsonl", '{"path": ["1.jpg"], "label": 1}', "line 1 of {} has no path"),
         ("x.jsonl", '{"path": "1.jpg", "label": "\\ud800"}', "which is not text"),
-        (
-            "x.jsonl",
-            '{"path": "1\\u0000", "label": 1}',
-            "cannot be read (embedded",
-        ),
+        ("x.jsonl", '{"path": "1\\u0000", "label": 1}', "cannot be read (embedded"),
     ],
 )
 def test_wrong_table(tmp_path, name, text, reason):

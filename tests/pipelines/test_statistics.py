@@ -32,12 +32,7 @@ from pipelines.data.quality.statistics import (
     to_proto,
     value_counts,
 )
-from pipelines.data.quality.summary import (
-    SAMPLES_PER_CLASS,
-    Record,
-    Sample,
-    Summary,
-)
+from pipelines.data.quality.summary import SAMPLES_PER_CLASS, Record, Sample, Summary
 from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS
 from pipelines.data.quality.validation import validate
 from pipelines.errors import UserError

@@ -142,9 +142,7 @@ def test_trains_and_serves_bgr_of_an_earlier_run_on_turned_images(
     tiny_model, drawings, train, tmp_path
 ):
     early = dataclasses.replace(
-        tiny_model,
-        directory=tmp_path / "early" / "model",
-        preprocessing=MODES["caffe"],
+        tiny_model, directory=tmp_path / "early" / "model", preprocessing=MODES["caffe"]
     )
     early.directory.mkdir(parents=True)
     early.save(tiny_model.load_keras())
@@ -213,11 +211,7 @@ def test_models_of_older_runs_load(tiny_model, tmp_path):
         ),
         ({"schedule": "steps", "drops": ("1%", "2%")}, {}, "steps are too few"),
         ({"batch_size": 1000}, {}, "do not fill one batch of 1000"),
-        (
-            {},
-            {"weights": "no/such/run"},
-            "no file, folder or preset 'no/such/run'",
-        ),
+        ({}, {"weights": "no/such/run"}, "no file, folder or preset 'no/such/run'"),
         ({"batch_norm": "frozen"}, {}, "without weights they are random"),
     ],
 )

@@ -61,9 +61,7 @@ def apply(
 
 
 def apply_on_black(
-    images: tf.Tensor,
-    chosen: tuple[tf.Tensor, tf.Tensor],
-    preprocessing: Preprocessing,
+    images: tf.Tensor, chosen: tuple[tf.Tensor, tf.Tensor], preprocessing: Preprocessing
 ) -> tf.Tensor:
     """Does the same, leaving pixels that come from outside black."""
     return apply(images, chosen, preprocessing, blank=(0, 0, 0))
@@ -116,8 +114,7 @@ def choose_autoaugment(
     row, chances, signs = tf.split(uniform(seeds, 5, stream), [1, 2, 2], axis=1)
     row = integers(row[:, 0], len(IMAGENET_POLICY))
     names, probabilities, magnitudes = zip(
-        *(zip(*sub_policy, strict=True) for sub_policy in IMAGENET_POLICY),
-        strict=True,
+        *(zip(*sub_policy, strict=True) for sub_policy in IMAGENET_POLICY), strict=True
     )
     table = tf.constant([[_NAMES.index(name) for name in pair] for pair in names])
     applied = chances < tf.gather(tf.constant(probabilities), row)

@@ -6,12 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pipelines.data.sources.content import (
-    DAMAGE,
-    MAX_IMAGE_BYTES,
-    Content,
-    too_large,
-)
+from pipelines.data.sources.content import DAMAGE, MAX_IMAGE_BYTES, Content, too_large
 from pipelines.data.sources.layout import is_image
 from pipelines.errors import UserError
 

@@ -156,10 +156,7 @@ class ProgressBar(ClosingCallback):
 
 
 def _fitting(
-    parts: tuple[tuple[str, str], ...],
-    logs: dict[str, Any],
-    room: float,
-    **others: str,
+    parts: tuple[tuple[str, str], ...], logs: dict[str, Any], room: float, **others: str
 ) -> str:
     """Returns the parts that are known, without those for which there is no room."""
     told = {

@@ -12,15 +12,8 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from keras_resnet.analysis.mistakes import confusion
 from pipelines.training.watching.closing import ClosingCallback
-from pipelines.training.watching.pictures import (
-    draw_confusion,
-    draw_mistakes,
-)
-from pipelines.training.watching.sample import (
-    IMAGES_INSIDE,
-    EvaluationSample,
-    Looker,
-)
+from pipelines.training.watching.pictures import draw_confusion, draw_mistakes
+from pipelines.training.watching.sample import IMAGES_INSIDE, EvaluationSample, Looker
 
 _LOOKING_SHARE = 0.03
 

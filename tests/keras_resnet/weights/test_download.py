@@ -144,8 +144,7 @@ def put_on_hub(server, name, content, etag=None, **trouble):
 
 
 @pytest.mark.parametrize(
-    "checksum",
-    [f"sha256:{SHA256}", f"sha256:{SHA256[:8].upper()}", f"md5:{MD5}"],
+    "checksum", [f"sha256:{SHA256}", f"sha256:{SHA256[:8].upper()}", f"md5:{MD5}"]
 )
 def test_downloads_once(server, tmp_path, checksum):
     path = download.fetch(f"{server.url}/good/net.pth?raw=1", checksum)
