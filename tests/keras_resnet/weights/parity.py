@@ -2,9 +2,20 @@
 
 import keras
 import numpy as np
+import pytest
 
 import keras_resnet
 from keras_resnet.weights.importing import load_file
+
+# Odd sizes show any difference in padding; deep and wide networks get small ones.
+LARGE = (225, 193)
+SMALL = (97, 65)
+TINY = (49, 33)
+
+
+def slow(*row):
+    """A row of a table of networks that takes long."""
+    return pytest.param(*row, marks=pytest.mark.slow)
 
 
 def random_array(rng, name, shape):

@@ -4,26 +4,20 @@ import h5py
 import keras
 import parity
 import pytest
+from parity import LARGE, SMALL, TINY, slow
 
 import keras_resnet
 from keras_resnet.weights.importing import load_file
-
-# Odd sizes show any difference in padding.
-LARGE = (225, 193)
-SMALL = (97, 65)
-TINY = (49, 33)
-
-slow = pytest.mark.slow
 
 # Our network, the function of keras.applications, the images' size, the file.
 APPLICATIONS = [
     ("resnet50", "ResNet50", LARGE, "peer.weights.h5"),
     ("resnet50", "ResNet50", SMALL, "peer.keras"),
-    pytest.param("resnet101", "ResNet101", TINY, "peer.h5", marks=slow),
-    pytest.param("resnet152", "ResNet152", TINY, "peer.h5", marks=slow),
+    slow("resnet101", "ResNet101", TINY, "peer.h5"),
+    slow("resnet152", "ResNet152", TINY, "peer.h5"),
     ("resnet50v2", "ResNet50V2", LARGE, "peer.h5"),
-    pytest.param("resnet101v2", "ResNet101V2", TINY, "peer.weights.h5", marks=slow),
-    pytest.param("resnet152v2", "ResNet152V2", TINY, "peer.h5", marks=slow),
+    slow("resnet101v2", "ResNet101V2", TINY, "peer.weights.h5"),
+    slow("resnet152v2", "ResNet152V2", TINY, "peer.h5"),
 ]
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
@@ -34,19 +28,19 @@ KERAS_HUB = [
     ("resnet18", 18, "v1", LARGE),
     ("resnet34", 34, "v1", SMALL),
     ("resnet50_v1_5", 50, "v1", SMALL),
-    pytest.param("resnet101_v1_5", 101, "v1", TINY, marks=slow),
-    pytest.param("resnet152_v1_5", 152, "v1", TINY, marks=slow),
+    slow("resnet101_v1_5", 101, "v1", TINY),
+    slow("resnet152_v1_5", 152, "v1", TINY),
     ("preresnet18", 18, "v2", LARGE),
     ("preresnet34", 34, "v2", SMALL),
     ("preresnet50", 50, "v2", SMALL),
-    pytest.param("preresnet101", 101, "v2", TINY, marks=slow),
-    pytest.param("preresnet152", 152, "v2", TINY, marks=slow),
+    slow("preresnet101", 101, "v2", TINY),
+    slow("preresnet152", 152, "v2", TINY),
     ("resnet_vd_18", 18, "vd", LARGE),
     ("resnet_vd_34", 34, "vd", SMALL),
     ("resnet_vd_50", 50, "vd", SMALL),
-    pytest.param("resnet_vd_101", 101, "vd", TINY, marks=slow),
-    pytest.param("resnet_vd_152", 152, "vd", TINY, marks=slow),
-    pytest.param("resnet_vd_200", 200, "vd", TINY, marks=slow),
+    slow("resnet_vd_101", 101, "vd", TINY),
+    slow("resnet_vd_152", 152, "vd", TINY),
+    slow("resnet_vd_200", 200, "vd", TINY),
 ]
 
 

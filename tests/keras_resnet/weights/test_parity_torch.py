@@ -4,75 +4,38 @@ import keras
 import numpy as np
 import parity
 import pytest
+from parity import LARGE, SMALL, TINY, slow
 
 import keras_resnet
 from keras_resnet.weights.importing import load_file
 
-# Odd sizes show any difference in padding; deep and wide networks get small ones.
-LARGE = (225, 193)
-SMALL = (97, 65)
-TINY = (49, 33)
-
-slow = pytest.mark.slow
-
-# Our network, torchvision's function, the images' size.
-TORCHVISION = [
-    ("resnet18", "resnet18", LARGE),
-    ("resnet34", "resnet34", SMALL),
-    ("resnet50_v1_5", "resnet50", LARGE),
-    pytest.param("resnet101_v1_5", "resnet101", TINY, marks=slow),
-    pytest.param("resnet152_v1_5", "resnet152", TINY, marks=slow),
-    ("resnext50_32x4d", "resnext50_32x4d", SMALL),
-    pytest.param("resnext101_32x8d", "resnext101_32x8d", TINY, marks=slow),
-    pytest.param("resnext101_64x4d", "resnext101_64x4d", TINY, marks=slow),
-    pytest.param("wide_resnet50_2", "wide_resnet50_2", TINY, marks=slow),
-    pytest.param("wide_resnet101_2", "wide_resnet101_2", TINY, marks=slow),
-]
-
-# Our network, timm's where its name is another, the images' size.
-TIMM = [
-    ("resnet18", None, SMALL),
-    ("resnet26", None, SMALL),
-    ("resnet50_v1_5", "resnet50", SMALL),
-    pytest.param("resnet200", None, TINY, marks=slow),
-    ("resnet10t", None, LARGE),
-    ("resnet14t", None, SMALL),
-    ("resnet26t", None, SMALL),
-    ("resnet50t", None, SMALL),
-    ("resnet50c", None, SMALL),
-    pytest.param("resnet101c", None, TINY, marks=slow),
-    pytest.param("resnet152c", None, TINY, marks=slow),
-    ("resnet50s", None, SMALL),
-    pytest.param("resnet101s", None, TINY, marks=slow),
-    pytest.param("resnet152s", None, TINY, marks=slow),
-    ("resnet18d", None, LARGE),
-    ("resnet26d", None, SMALL),
-    ("resnet34d", None, SMALL),
-    ("resnet50d", None, SMALL),
-    pytest.param("resnet101d", None, TINY, marks=slow),
-    pytest.param("resnet152d", None, TINY, marks=slow),
-    pytest.param("resnet200d", None, TINY, marks=slow),
-    ("seresnet18", None, LARGE),
-    ("seresnet34", None, SMALL),
-    ("seresnet50", None, SMALL),
-    pytest.param("seresnet101", None, TINY, marks=slow),
-    pytest.param("seresnet152", None, TINY, marks=slow),
-    ("seresnext50_32x4d", None, SMALL),
-    pytest.param("seresnext101_32x4d", None, TINY, marks=slow),
-    pytest.param("seresnext101_32x8d", None, TINY, marks=slow),
-    ("resnext50d_32x4d", None, SMALL),
-    pytest.param("resnext101_32x4d", None, TINY, marks=slow),
+# By the images' size. What the peers call ResNet-50 is our v1.5.
+TORCHVISION = {
+    LARGE: "resnet18 resnet50_v1_5",
+    SMALL: "resnet34 resnext50_32x4d",
+    TINY: (
+        "resnet101_v1_5 resnet152_v1_5 resnext101_32x8d resnext101_64x4d "
+        "wide_resnet50_2 wide_resnet101_2"
+    ),
+}
+TIMM = {
+    LARGE: "resnet10t resnet18d seresnet18",
+    SMALL: (
+        "resnet18 resnet26 resnet50_v1_5 resnet14t resnet26t resnet50t resnet50c "
+        "resnet50s resnet26d resnet34d resnet50d seresnet34 seresnet50 "
+        "seresnext50_32x4d resnext50d_32x4d resnetblur18 resnetblur50 resnetblur50d"
+    ),
+    TINY: (
+        "resnet200 resnet101c resnet152c resnet101s resnet152s resnet101d resnet152d "
+        "resnet200d seresnet101 seresnet152 seresnext101_32x4d seresnext101_32x8d "
+        "resnext101_32x4d resnetblur101d"
+    ),
     # Its average pools drop the last row of an odd size, ours do not.
-    ("resnetaa34d", None, (96, 64)),
-    ("resnetaa50", None, (96, 64)),
-    ("resnetaa50d", None, (96, 64)),
-    pytest.param("resnetaa101d", None, (64, 32), marks=slow),
-    pytest.param("seresnetaa50d", None, (96, 64), marks=slow),
-    ("resnetblur18", None, SMALL),
-    ("resnetblur50", None, SMALL),
-    ("resnetblur50d", None, SMALL),
-    pytest.param("resnetblur101d", None, TINY, marks=slow),
-]
+    (96, 64): "resnetaa34d resnetaa50 resnetaa50d seresnetaa50d",
+    (64, 32): "resnetaa101d",
+}
+
+EARLY = {"downsample_in_bottleneck": True}
 
 # Our network, the configuration of transformers, the images' size.
 TRANSFORMERS = [
@@ -80,22 +43,21 @@ TRANSFORMERS = [
     ("resnet34", {"depths": [3, 4, 6, 3], "layer_type": "basic"}, SMALL),
     ("resnet26", {"depths": [2, 2, 2, 2]}, SMALL),
     ("resnet50_v1_5", {"depths": [3, 4, 6, 3]}, SMALL),
-    ("resnet50", {"depths": [3, 4, 6, 3], "downsample_in_bottleneck": True}, SMALL),
-    pytest.param(
-        "resnet101",
-        {"depths": [3, 4, 23, 3], "downsample_in_bottleneck": True},
-        TINY,
-        marks=slow,
-    ),
-    pytest.param(
-        "resnet152",
-        {"depths": [3, 8, 36, 3], "downsample_in_bottleneck": True},
-        TINY,
-        marks=slow,
-    ),
-    pytest.param("resnet101_v1_5", {"depths": [3, 4, 23, 3]}, TINY, marks=slow),
-    pytest.param("resnet152_v1_5", {"depths": [3, 8, 36, 3]}, TINY, marks=slow),
+    ("resnet50", {"depths": [3, 4, 6, 3], **EARLY}, SMALL),
+    slow("resnet101", {"depths": [3, 4, 23, 3], **EARLY}, TINY),
+    slow("resnet152", {"depths": [3, 8, 36, 3], **EARLY}, TINY),
+    slow("resnet101_v1_5", {"depths": [3, 4, 23, 3]}, TINY),
+    slow("resnet152_v1_5", {"depths": [3, 8, 36, 3]}, TINY),
 ]
+
+
+def rows(table):
+    """Returns each network with its size; deep ones, with small images, are slow."""
+    return [
+        slow(network, size) if size in (TINY, (64, 32)) else (network, size)
+        for size, networks in table.items()
+        for network in networks.split()
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -114,9 +76,9 @@ def _arrays(unpooled, pooled, logits):
     return unpooled, pooled.flatten(1).numpy(), logits.numpy()
 
 
-@pytest.mark.parametrize(("network", "function", "size"), TORCHVISION)
-def test_torchvision(torch, torchvision_models, tmp_path, network, function, size):
-    peer = getattr(torchvision_models, function)()
+@pytest.mark.parametrize(("network", "size"), rows(TORCHVISION))
+def test_torchvision(torch, torchvision_models, tmp_path, network, size):
+    peer = getattr(torchvision_models, network.removesuffix("_v1_5"))()
     parity.randomize_torch(peer)
     path = tmp_path / "peer.pth"
     torch.save(peer.state_dict(), path)
@@ -132,11 +94,11 @@ def test_torchvision(torch, torchvision_models, tmp_path, network, function, siz
     )
 
 
-@pytest.mark.parametrize(("network", "function", "size"), TIMM)
-def test_timm(torch, timm, tmp_path, network, function, size):
+@pytest.mark.parametrize(("network", "size"), rows(TIMM))
+def test_timm(torch, timm, tmp_path, network, size):
     from safetensors.torch import save_file
 
-    peer = timm.create_model(function or network)
+    peer = timm.create_model(network.removesuffix("_v1_5"))
     parity.randomize_torch(peer)
     path = tmp_path / "model.safetensors"
     save_file(peer.state_dict(), path)
