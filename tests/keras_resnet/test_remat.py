@@ -85,12 +85,16 @@ print(json.dumps(answer))
 
 
 @pytest.mark.parametrize(
-    ("backend", "eagerly"),
-    [("tensorflow", False), ("tensorflow", True), ("jax", False), ("torch", True)],
+    ("backend", "eagerly", "networks"),
+    [
+        # Tracing takes long, and compiling by XLA longer.
+        ("tensorflow", False, NETWORKS[::2]),
+        ("tensorflow", True, NETWORKS),
+        ("jax", False, NETWORKS[:1]),
+        ("torch", True, NETWORKS),
+    ],
 )
-def test_a_training_step_is_that_of_the_plain_model(backend, eagerly):
-    # Compiling takes XLA long.
-    networks = NETWORKS[:1] if backend == "jax" else NETWORKS
+def test_a_training_step_is_that_of_the_plain_model(backend, eagerly, networks):
     arguments = map(json.dumps, (SMALL, networks, eagerly))
     answer = answer_of(SCRIPT, backend, *arguments)
     for name, (loss, state, moved) in answer["gaps"].items():
