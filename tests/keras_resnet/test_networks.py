@@ -186,18 +186,18 @@ def test_parameters_of_keras_hub(name):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_functions_are_called_as_their_networks_are():
-    names = [name for name in keras_resnet.__all__ if name.lower() in NETWORKS]
-    assert len(names) == 23
-    for name in names:
-        assert getattr(keras_resnet, name).__name__ == name
-
-
 def test_plain_networks_differ_by_the_shortcut_alone(name):
     plain, residual = NETWORKS[name], NETWORKS[name.replace("plain", "res")]
     assert plain == dataclasses.replace(residual, name=name, shortcut="none")
     projections = PROJECTIONS if residual.shortcut == "B" else 0
     assert parameters(residual.name) - parameters(name) == projections
+
+
+def test_functions_are_called_as_their_networks_are():
+    names = [name for name in keras_resnet.__all__ if name.lower() in NETWORKS]
+    assert len(names) == 23
+    for name in names:
+        assert getattr(keras_resnet, name).__name__ == name
 
 
 def test_the_two_resnet50_differ_by_their_stride_alone():
