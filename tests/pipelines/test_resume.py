@@ -53,24 +53,19 @@ def train(drawings, tiny_network, tiny_recipe):
     return train
 
 
-@pytest.fixture
-def stop_in(monkeypatch):
+def stop_in(patch, step=None, number=signal.SIGTERM):
     """Sends this process a signal in the step of that number, or in the validation."""
+    kind = EvaluationStep if step is None else TrainingStep
+    run, calls = kind.__call__, []
 
-    def stop_in(step=None, number=signal.SIGTERM):
-        kind = EvaluationStep if step is None else TrainingStep
-        run, calls = kind.__call__, []
+    def run_and_stop(*arguments):
+        calls.append(None)
+        if len(calls) == (step or 1):
+            patch.setattr(kind, "__call__", run)
+            signal.raise_signal(number)
+        return run(*arguments)
 
-        def run_and_stop(*arguments):
-            calls.append(None)
-            if len(calls) == (step or 1):
-                monkeypatch.setattr(kind, "__call__", run)
-                signal.raise_signal(number)
-            return run(*arguments)
-
-        monkeypatch.setattr(kind, "__call__", run_and_stop)
-
-    return stop_in
+    patch.setattr(kind, "__call__", run_and_stop)
 
 
 def _rows(directory):
@@ -96,15 +91,7 @@ def stopped(train, tmp_path_factory):
     """A run that was stopped by SIGTERM in the second step of its second epoch."""
     directory = tmp_path_factory.mktemp("stopped") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        run, calls = TrainingStep.__call__, []
-
-        def run_and_stop(*arguments):
-            calls.append(None)
-            if len(calls) == 7:
-                signal.raise_signal(signal.SIGTERM)
-            return run(*arguments)
-
-        patch.setattr(TrainingStep, "__call__", run_and_stop)
+        stop_in(patch, step=7)
         with pytest.raises(Stopped) as stop:
             train(directory)
     assert stop.value.status == 143
@@ -130,23 +117,21 @@ def test_goes_on_in_the_middle_of_an_epoch(copied, train, tiny_model):
     assert event["event"] == f"went on from {newest.name}"
 
 
-def test_stopped_twice_with_two_replicas(train, stop_in, tmp_path):
+def test_stopped_twice_with_two_replicas(train, monkeypatch, tmp_path):
     strategy = make_strategy("mirrored", replicas=2)
     train(tmp_path / "undisturbed", strategy=strategy)
-    stop_in(step=3, number=signal.SIGINT)
+    stop_in(monkeypatch, step=3, number=signal.SIGINT)
     with pytest.raises(Stopped) as stop:
         train(tmp_path / "model", strategy=strategy)
     assert stop.value.status == 130
-    stop_in(step=None)
+    stop_in(monkeypatch)
     with pytest.raises(Stopped, match="in the validation after epoch 1"):
         train(tmp_path / "model", strategy=strategy)
     train(tmp_path / "model", strategy=strategy)
     _assert_same(tmp_path / "model", tmp_path / "undisturbed")
 
 
-def test_out_of_memory_begins_again_in_parts(
-    train, stop_in, tmp_path, monkeypatch, capsys
-):
+def test_out_of_memory_begins_again_in_parts(train, tmp_path, monkeypatch, capsys):
     """And ends as a run that was given the parts, stopped in between or not."""
     changes = {"epochs": 1}
     train(tmp_path / "asked", changes={**changes, "accumulate": 2})
@@ -161,7 +146,7 @@ def test_out_of_memory_begins_again_in_parts(
         return outcome
 
     monkeypatch.setattr(TrainingStep, "__call__", run_out)
-    stop_in(step=4)
+    stop_in(monkeypatch, step=4)
     with pytest.raises(Stopped):
         train(tmp_path / "raised", changes=changes)
     assert len(lacking) == 1
