@@ -49,11 +49,20 @@ def of_model(model: keras.Model) -> Traits:
     """
     return of_layers(
         {
-            name: Facts(type(layer).__name__, layer.get_config())
+            name: Facts(type(layer).__name__, _config(layer))
             for name, layer in layers_by_name(model).items()
             if re.match(r"conv\d|pool1_|post_", name)
         }
     )
+
+
+def _config(layer: keras.layers.Layer) -> dict[str, Any]:
+    """Returns what traits are read from; Keras' own imports TensorFlow on the way."""
+    fields = ("strides", "kernel_size", "epsilon")
+    config = {field: getattr(layer, field) for field in fields if hasattr(layer, field)}
+    if activation := getattr(layer, "activation", None):
+        config["activation"] = getattr(activation, "__name__", activation)
+    return config
 
 
 def of_layers(layers: Mapping[str, Facts]) -> Traits:
