@@ -17,8 +17,8 @@ from pipelines.errors import UserError, unknown
 _MODEL = flags.DEFINE_multi_string(
     "model",
     [],
-    "A finished run's folder, a preset, or PRESET=FILE; several are an ensemble, whose "
-    "probabilities are averaged.",
+    "A finished run's folder, an exported version in it, a preset, or PRESET=FILE; "
+    "several are an ensemble, whose probabilities are averaged.",
 )
 _DATA = flags.DEFINE(
     cli.Path(optional=True),
