@@ -180,18 +180,21 @@ def class_names(model: Evaluated, examples: Examples) -> tuple[str, ...]:
     return model.classes
 
 
-def order_of(model: Evaluated, names: Sequence[str]) -> np.ndarray | None:
+def order_of(
+    model: Evaluated, examples: Examples, names: Sequence[str]
+) -> np.ndarray | None:
     """Returns which outputs of a model are of `names`, None for all as they are.
 
     Raises:
-        UserError: If its classes are others.
+        UserError: If its classes are others, see `class_names` too.
     """
-    if not model.classes or model.classes == tuple(names):
+    classes = class_names(model, examples)
+    if classes == tuple(names):
         return None
-    if set(model.classes) != set(names):
-        other = sorted(set(model.classes) ^ set(names))[0]
+    if set(classes) != set(names):
+        other = sorted(set(classes) ^ set(names))[0]
         raise UserError(
             f"--model={model.source} has other classes than the model before it: only "
             f"one of them knows {other!r}"
         )
-    return np.array([model.classes.index(name) for name in names])
+    return np.array([classes.index(name) for name in names])

@@ -119,7 +119,7 @@ def predictor(
             no images, or too many damaged ones.
     """
     names = names or class_names(models[0], examples)
-    orders = [order_of(model, names) for model in models]
+    orders = [order_of(model, examples, names) for model in models]
     images = examples.counts[split]
     labels = np.array([names.index(name) for name in examples.classes])
     members = []
@@ -188,7 +188,7 @@ def judge(
     """
     names = class_names(models[0], examples)
     for model in (*models, *baseline):
-        order_of(model, names)
+        order_of(model, examples, names)
     if not examples.counts[split]:
         raise UserError(f"{examples.directory} has no {split} images; give --split")
     read = [name for name in features if name != BRIGHTNESS]

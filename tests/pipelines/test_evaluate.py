@@ -17,7 +17,12 @@ from made_examples import random_image, record, write_examples
 import keras_resnet
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.weights import PRESETS
-from pipelines.components.evaluated import Evaluated, class_names, examples_for
+from pipelines.components.evaluated import (
+    Evaluated,
+    class_names,
+    examples_for,
+    order_of,
+)
 from pipelines.components.evaluator import judge
 from pipelines.components.looking import looks
 from pipelines.data.images import decode
@@ -237,6 +242,13 @@ def test_a_preset_is_judged_on_as_many_classes(folder, examples, monkeypatch):
         class_names(model, two)
 
 
+def test_a_model_without_names_has_the_classes_of_the_examples(folder, examples):
+    (model,) = load(folder, "a")
+    unnamed = dataclasses.replace(model, classes=())
+    assert order_of(unnamed, examples, CLASSES) is None
+    assert order_of(unnamed, examples, CLASSES[::-1]).tolist() == [2, 1, 0]
+
+
 def test_an_exported_version_is_the_network_it_was_made_from(folder):
     version = folder / "a" / "serving" / "resnet20" / "1"
     (version / MADE_FROM).parent.mkdir(parents=True)
@@ -256,8 +268,8 @@ def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
     others = dataclasses.replace(examples, classes=("ant", "dog", "elk"))
     with pytest.raises(UserError, match="images of 'dog' and 1 more, which --model="):
         judge(others, [model], VIEWS["1-crop"])
-    stranger = dataclasses.replace(model, classes=("ant", "bee", "elk"))
-    with pytest.raises(UserError, match="only one of them knows 'cow'"):
+    stranger = dataclasses.replace(model, classes=(*CLASSES, "elk"))
+    with pytest.raises(UserError, match="only one of them knows 'elk'"):
         judge(examples, [model, stranger], VIEWS["1-crop"])
     none = dataclasses.replace(examples, counts={"train": 4, "validation": 0})
     with pytest.raises(UserError, match="has no validation images"):
