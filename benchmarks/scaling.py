@@ -2,16 +2,19 @@
 
     python -m benchmarks.scaling --network=resnet50
     python -m benchmarks.scaling --network=resnet20
+    python -m benchmarks.scaling --blocks=10000000
 
 Measures, on the CPU in float32: the parts of a training step, by how much longer it
 takes with each of them; the all-reduce of the network's gradients between two processes
 of this host over gRPC; and writing a checkpoint of weights and momentum. Medians over
-rounds, with lowest and highest.
+rounds, with lowest and highest. With `--blocks`: what the table of so many blocks takes
+in time and memory, from the beginning of an epoch and from its middle.
 """
 
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -167,16 +170,90 @@ def measure_between_processes(name: str, rounds: int) -> dict[str, object]:
     return json.loads(printed[0].splitlines()[-1])
 
 
+def measure_blocks(count: int) -> None:
+    """Prints what a table of blocks takes, all of which are the same one of a shard."""
+    import io
+
+    from PIL import Image
+
+    from keras_resnet.preprocessing import Preprocessing
+    from pipelines.data import records
+    from pipelines.data.augmentation import Augmentation
+    from pipelines.data.examples import Examples
+    from pipelines.data.input_pipeline import training_batches
+
+    table = Table("", "seconds", "MB", title=f"{count:,} blocks")
+    begin = time.perf_counter()
+
+    def add(what: str) -> None:
+        nonlocal begin
+        seconds = time.perf_counter() - begin
+        status = Path("/proc/self/status").read_text()
+        kilobytes = int(re.search(r"RssAnon:\s*(\d+)", status)[1])
+        table.add_row(what, f"{seconds:,.2f}", f"{kilobytes / 1e3:,.0f}")
+        begin = time.perf_counter()
+
+    with tempfile.TemporaryDirectory(prefix="scaling-", dir=".") as folder:
+        directory = Path(folder)
+        file = io.BytesIO()
+        Image.new("RGB", (32, 32)).save(file, "JPEG")
+        record = records.to_example(
+            file.getvalue(),
+            name="black.jpg",
+            label=0,
+            class_name="black",
+            image_format="JPEG",
+            height=32,
+            width=32,
+            sha256="",
+        )
+        path = directory / "train-00000-of-00001.tfrecord"
+        most = records.BLOCK_RECORDS
+        shard, blocks = records.write_shard(path, [record] * most, directory)
+        of_shard = np.repeat(blocks, 32, axis=0)  # As shards of 128 MiB have them.
+        shards = [of_shard] * (count // len(of_shard))
+        add("before")
+        records.write_blocks(directory, "train", shards)
+        add("writing the table")
+        examples = Examples(
+            directory,
+            ("black", "white"),
+            {"train": count * most},
+            (shard,) * len(shards),
+            mean_bytes=records.BLOCK_BYTES // most,
+            are_checked=True,
+        )
+        examples.blocks("train")
+        add("reading it once")
+        for what, first_step in (("beginning", 0), ("middle", count // 2)):
+            batches = training_batches(
+                examples,
+                Preprocessing(crop=32, resize=32),
+                Augmentation.parse("center"),
+                most,
+                range(1),
+                seed=0,
+                first_step=first_step,
+            )
+            next(iter(batches.dataset))
+            add(f"first batch, from the {what} of an epoch")
+    Console().print(table)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=SETTINGS, default="resnet50")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=0)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     environment.prepare()
     name, rounds = arguments.network, arguments.rounds
     if arguments.worker:
         print(json.dumps(measure_all_reduce(name, rounds), default=int))
+        return
+    if arguments.blocks:
+        measure_blocks(arguments.blocks)
         return
     size, batch = SETTINGS[name]
     busy = os.getloadavg()[0]

@@ -101,9 +101,10 @@ class Damage:
         self, count: tf.Tensor, wanted: tf.Tensor, delivered: tf.Tensor
     ) -> tf.Tensor:
         missing = tf.sets.difference(wanted[None], delivered[None]).values
-        firsts = tf.constant(self._blocks.first_records)
+        with tf.init_scope():  # Given to the graph, instead of being copied into it.
+            firsts = tf.constant(self._blocks.first_records)
+            names = tf.constant([os.path.basename(file) for file in self._blocks.files])
         shard = tf.searchsorted(firsts, missing, side="right") - 1
-        names = tf.constant([os.path.basename(file) for file in self._blocks.files])
         number = tf.strings.as_string(missing - tf.gather(firsts, shard))
         lines = tf.strings.join([tf.gather(names, shard), number], separator=":")
         text = tf.strings.reduce_join(lines, separator="\n")

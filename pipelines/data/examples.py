@@ -101,21 +101,15 @@ class Examples:
         """
         try:
             blocks = read_blocks(self.directory, split)
+            shards = len(self.shards_of(split))
             for start in range(0, len(blocks), _ROWS_AT_ONCE):
-                self._check_blocks(blocks[start : start + _ROWS_AT_ONCE], split)
+                _check_blocks(blocks[start : start + _ROWS_AT_ONCE], shards)
             return blocks
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{blocks_path(self.directory, split)} is missing or damaged "
                 f"({error}); make the examples again"
             ) from error
-
-    def _check_blocks(self, blocks: np.ndarray, split: str) -> None:
-        shards, offsets, counts, _ = blocks.T
-        is_shard = (shards >= 0) & (shards < len(self.files(split)))
-        in_block = (counts > 0) & (counts <= BLOCK_RECORDS)
-        if not (is_shard & in_block & (offsets >= 0)).all():
-            raise ValueError("a block that cannot be")
 
     def save(self) -> None:
         """Writes the manifest; a directory that has one is whole."""
@@ -179,6 +173,14 @@ class Examples:
                 pairs = values.get(key, ())
                 values[key] = tuple((first, second) for first, second in pairs)
             return cls(directory=directory, are_checked=False, **values)
+
+
+def _check_blocks(blocks: np.ndarray, shards: int) -> None:
+    shard, offsets, counts, _ = blocks.T
+    is_shard = (shard >= 0) & (shard < shards)
+    in_block = (counts > 0) & (counts <= BLOCK_RECORDS)
+    if not (is_shard & in_block & (offsets >= 0)).all():
+        raise ValueError("a block that cannot be")
 
 
 _MANIFEST = "examples.json"

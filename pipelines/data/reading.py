@@ -106,20 +106,22 @@ class Blocks:
         )
 
     @functools.cached_property
-    def opened(self) -> tuple[str, ...]:
+    def opened(self) -> tf.Tensor:
         """The shards' paths, empty for one of which a record's length leads out.
 
         TensorFlow takes memory for as much as a length says, and ends the process where
         there is not so much.
         """
-        if self.are_checked:
-            return self.files
-        with ThreadPoolExecutor(_BLOCKS_READ_AT_ONCE) as threads:
-            right = threads.map(_lengths_are_right, self.files)
-            return tuple(
-                file if is_right else ""
-                for file, is_right in zip(self.files, right, strict=True)
-            )
+        files = self.files
+        if not self.are_checked:
+            with ThreadPoolExecutor(_BLOCKS_READ_AT_ONCE) as threads:
+                right = threads.map(_lengths_are_right, files)
+                files = tuple(
+                    file if is_right else ""
+                    for file, is_right in zip(files, right, strict=True)
+                )
+        with tf.init_scope():  # Given to graphs, instead of being copied into each.
+            return tf.constant(files)
 
     @property
     def windows(self) -> int:
@@ -310,11 +312,11 @@ def _seed(seed: int, epoch: tf.Tensor | int, window: tf.Tensor | int) -> tf.Tens
     return tf.stack([tf.constant(seed, tf.int64), second])
 
 
-def _read_block(files: tuple[str, ...], row: tf.Tensor) -> tf.data.Dataset:
+def _read_block(files: tf.Tensor, row: tf.Tensor) -> tf.data.Dataset:
     """Gives a block's records as one vector; empty strings if any cannot be read."""
 
     def read(row: tf.Tensor) -> tf.Tensor:
-        file = tf.gather(tf.constant(files), row[0])
+        file = tf.gather(files, row[0])
         records = _records_from(file, row[1], _READ_BUFFER_BYTES)
         whole = records.take(row[2]).batch(row[2], drop_remainder=True)
         return whole.get_single_element()
