@@ -95,9 +95,9 @@ def fit_arrays(
 
     Returns:
         The model, which gives probabilities for normalised images as it did before, and
-        the history: `loss`, `top1` and `top5` of each epoch, with `val_` before them
-        where there are validation images. A model that was passed is the one returned;
-        it gets its weights when all is done.
+        the history: `loss`, `top1` and, of more than five classes, `top5` of each
+        epoch, with `val_` before them where there are validation images. A model that
+        was passed is the one returned; it gets its weights when all is done.
 
     Raises:
         ValueError: If the arrays, the recipe, the network or the devices do not fit

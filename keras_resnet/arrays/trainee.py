@@ -22,7 +22,7 @@ class Trainee(keras.Model):
     logits `(batch, classes)`. In training its loss is the recipe's; in evaluation it is
     the cross-entropy in nats, so that recipes can be compared, and with
     `Recipe.test_flip` that of the mean logits of each image and its mirror image.
-    Metrics are `top1` and `top5`, shares of the images.
+    Metrics are `top1` and, of more than five classes, `top5`: shares of the images.
 
     With `Recipe.ema`, averages of all weights, batch-norm statistics included, are kept
     in variables of the model and moved in its forward pass, before each update's first
@@ -109,7 +109,8 @@ class Trainee(keras.Model):
         if self.recipe.accumulate > 1:
             optimizer.gradient_accumulation_steps = self.recipe.accumulate
             optimizer.learning_rate = _PerUpdate(self._schedule, self.recipe.accumulate)
-        ks = {"top1": 1, "top5": min(5, self.classes)}
+        # Among five classes or fewer, the five best are always right.
+        ks = {"top1": 1, "top5": 5} if self.classes > 5 else {"top1": 1}
         # In float16, Keras puts a LossScaleOptimizer around the optimizer.
         self.compile(
             optimizer,

@@ -98,7 +98,17 @@ def _state(facts: RunFacts) -> str:
 
 
 def _errors(facts: RunFacts) -> dict[str, tuple[str, str]]:
-    """Returns top-1 error, top-5 error and loss, the best known."""
+    """Returns top-1 error, top-5 error and loss, the best known.
+
+    The top-5 error of five classes or fewer is always 0, and left out.
+    """
+    found = _all_errors(facts)
+    if facts.examples and len(facts.examples.classes) <= 5:
+        found.pop("Top-5 error", None)
+    return found
+
+
+def _all_errors(facts: RunFacts) -> dict[str, tuple[str, str]]:
     if facts.evaluation:
         metrics = facts.evaluation.metrics
         what = f"{facts.evaluation.split} images"

@@ -87,7 +87,11 @@ def print_summary(
         f"{len(examples.classes)} classes",
         "top-1 error": f"{metrics.top1_error:.2%}, "
         f"accuracy {1 - metrics.top1_error:.2%}",
-        "top-5 error": f"{metrics.top5_error:.2%}",
+        **(
+            {"top-5 error": f"{metrics.top5_error:.2%}"}
+            if len(examples.classes) > 5
+            else {}
+        ),
         "training": f"{len(epochs['epoch'])} epochs in "
         f"{epochs['seconds'].sum():,.0f} s, "
         f"{np.median(epochs['images_per_second']):,.0f} images/s",

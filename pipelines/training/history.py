@@ -21,12 +21,15 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
     Args:
         path: The file.
-        rows: The keys of the last one are the columns; those before may lack some.
+        rows: The keys of the last one are the columns; those before may lack some, and
+            what they have besides is left out.
     """
     if not rows:
         return
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[-1]), restval="", lineterminator="\n")
+    writer = csv.DictWriter(
+        text, list(rows[-1]), "", extrasaction="ignore", lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     files.write_text(path, text.getvalue())

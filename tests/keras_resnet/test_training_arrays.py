@@ -192,7 +192,7 @@ def test_validation_is_of_what_is_returned_and_of_every_image(steps, images_and_
     np.testing.assert_allclose(logs["val_loss"][-1], -np.log(own).mean(), rtol=1e-4)
     top1 = np.mean(probabilities.argmax(axis=1) == labels)
     np.testing.assert_allclose(logs["val_top1"][-1], top1, rtol=1e-6)
-    assert logs["val_top5"] == [1, 1]
+    assert "top5" not in logs and "val_top5" not in logs, "there are few classes"
 
 
 def test_parts_of_a_batch_add_up(images_and_labels, initial):

@@ -167,7 +167,6 @@ def test_finished_run_tells_everything(finished):
     for sentence in (
         "Top-1 error 17.78% 8 of 45 validation images and their mirror images, "
         "95% interval 9.3% to 31.3%",
-        "Top-5 error 12.50% 6 of 45",
         "ant 40.00% 6 of 15, 95% interval 19.8% to 64.3%",
         "linear scale",
         "272,084 parameters and 40,812,800 multiply-adds for an image of 32 pixels",
