@@ -41,7 +41,6 @@ REQUIRES = [
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "beam": ["apache-beam>=2.77"],
-    "ilsvrc": ["scipy"],
     "export": [
         "ai-edge-litert",
         "nncf>=3.4",
@@ -65,7 +64,6 @@ EXTRAS["dev"] = [
         for extra in (
             "beam",
             "export",
-            "ilsvrc",
             "jax",
             "notebooks",
             "benchmarks",
@@ -81,6 +79,7 @@ EXTRAS["dev"] = [
     "ruff",
     # The truth for precision, recall, F1 and the like.
     "scikit-learn",
+    "scipy",
     "setuptools>=77",
 ]
 

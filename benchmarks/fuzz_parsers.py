@@ -81,7 +81,7 @@ def other_image(data: bytes, folder: pathlib.Path) -> None:
 def blocks(data: bytes, folder: pathlib.Path) -> None:
     from pipelines.data.examples import Examples
 
-    (folder / "train-blocks.npy").write_bytes(data)
+    (folder / "train.blocks").write_bytes(data)
     Examples(folder, ("a", "b"), {"train": 3}).blocks("train")
 
 

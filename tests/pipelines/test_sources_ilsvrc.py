@@ -3,7 +3,6 @@
 import io
 import re
 import struct
-import sys
 import tarfile
 import zlib
 from collections import Counter
@@ -264,12 +263,6 @@ def test_sorted_synset_lists_do_not_tell_what_ids_mean(tmp_path):
 def test_devkit_order_without_kit(tmp_path):
     publish(tmp_path, "labels")
     assert "tells the order" in refusal(f"ilsvrc-devkit:{tmp_path}")
-
-
-def test_without_scipy(tmp_path, monkeypatch):
-    data = publish(tmp_path, "unpacked")
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    assert "meta.mat" in refusal(data) and "needs SciPy" in refusal(data)
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,11 @@ The kit numbers the classes from 1 in an order of its own, which begins with the
 """
 
 import hashlib
-import io
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pipelines.data.sources import tars
+from pipelines.data.sources.mat import read_struct_array
 from pipelines.data.sources.members import check, damage_told
 from pipelines.errors import UserError
 
@@ -22,8 +19,7 @@ GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 SYNSET_LABELS = "imagenet_2012_validation_synset_labels.txt"
 _PUBLISHED_VALIDATION_IMAGES = 50_000
 _MAX_BYTES = 4 * 2**20  # Of a file; the largest has 0.5 MiB.
-_MAT_HEADER_BYTES = 128
-_MAT_COMPRESSED = 15
+_MAT_FIELDS = ("ILSVRC2012_ID", "WNID", "num_children")
 
 
 class DevKit:
@@ -31,8 +27,8 @@ class DevKit:
 
     Args:
         folder: Holds the kit, packed or not, or its files. Read are
-            `ILSVRC2012_validation_ground_truth.txt`, with `meta.mat` (by SciPy) or the
-            later kits' `map_clsloc.txt`; and TensorFlow's
+            `ILSVRC2012_validation_ground_truth.txt`, with `meta.mat` or the later
+            kits' `map_clsloc.txt`; and TensorFlow's
             `imagenet_2012_validation_synset_labels.txt`, which needs none of them.
 
     Raises:
@@ -57,12 +53,7 @@ class DevKit:
             if name in self._files:
                 try:
                     synsets = parse(self._files[name])
-                except ImportError:
-                    raise UserError(
-                        f"reading {name} in {self._folder} needs SciPy; install it, or "
-                        f"put the later kits' {next(iter(_SYNSETS))} there"
-                    ) from None
-                except Exception as error:  # SciPy's are of many kinds.
+                except (ValueError, IndexError, OverflowError) as error:
                     raise self._damaged(name, error) from error
                 if sorted(synsets) != list(range(1, len(set(synsets.values())) + 1)):
                     raise self._damaged(name, "ids are not 1, 2, ... once each")
@@ -130,34 +121,8 @@ def _from_map(data: bytes) -> dict[int, str]:
 
 def _from_mat(data: bytes) -> dict[int, str]:
     """Reads the classes without children, which are those of the challenge."""
-    import scipy.io
-
-    file = io.BytesIO(_uncompressed(data))
-    table: Any = scipy.io.loadmat(file, squeeze_me=True)["synsets"]
-    return {
-        int(row["ILSVRC2012_ID"]): str(row["WNID"])
-        for row in table
-        if row["num_children"] == 0
-    }
-
-
-def _uncompressed(data: bytes) -> bytes:
-    """Unpacks the variables of a MAT file, which SciPy would do without bound."""
-    order = {b"IM": "<", b"MI": ">"}.get(data[126:_MAT_HEADER_BYTES])
-    if order is None:
-        raise ValueError("not a MAT file of version 5")
-    made, start = bytearray(data[:_MAT_HEADER_BYTES]), _MAT_HEADER_BYTES
-    while start < len(data):
-        kind, size = struct.unpack_from(f"{order}II", data, start)
-        end = start + 8 + size
-        if kind == _MAT_COMPRESSED:
-            made += zlib.decompressobj().decompress(data[start + 8 : end], _MAX_BYTES)
-        else:
-            made += data[start:end]
-        if len(made) > _MAX_BYTES:
-            raise ValueError(f"more than {_MAX_BYTES // 2**20} MiB when unpacked")
-        start = end
-    return bytes(made)
+    rows = read_struct_array(data, "synsets", _MAT_FIELDS, _MAX_BYTES)
+    return {int(number): str(wnid) for number, wnid, children in rows if children == 0}
 
 
 _SYNSETS: dict[str, Callable[[bytes], dict[int, str]]] = {
