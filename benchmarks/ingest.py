@@ -8,6 +8,8 @@ pool of as many processes and the local Beam runner ingest them in turn, over th
 functions and to the same bytes; `copy` reads the files and writes them to one, which is
 the speed of the disk as far as it is not in memory. The pool's processes have started
 before; Beam starts its own for every pipeline, which is part of its time.
+`statistics` reads the training records again and measures them, with and without their
+pixels.
 """
 
 import argparse
@@ -25,6 +27,9 @@ from unittest import mock
 
 from pipelines.components import example_gen as component
 from pipelines.components.example_gen import example_gen
+from pipelines.data.examples import Examples
+from pipelines.data.quality.statistics import summarize
+from pipelines.data.reading import Blocks
 from pipelines.data.sources import open_source
 
 MIB = 2**20
@@ -113,6 +118,13 @@ def main() -> None:
                 "beam": lambda check=check: ingest(check, beam_args=""),
             }
             contestants |= {f"{name}, {check}": known[name] for name in wanted}
+
+        def measure(most_decoded: int) -> None:
+            examples = Examples.load(next(root.glob("out-*")))
+            summarize(Blocks.of(examples, "train"), most_decoded)
+
+        contestants["statistics, records"] = lambda: measure(0)
+        contestants["statistics, pixels"] = lambda: measure(len(paths))
 
         seconds: dict[str, list[float]] = {name: [] for name in contestants}
         for _ in range(1 + flags.rounds):

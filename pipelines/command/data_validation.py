@@ -55,9 +55,17 @@ def validate_data(
         schema,
         directory / "anomalies.pbtxt",
         previous=earlier,
+        alike=statistics.alike,
     )
     page = directory / "data.html"
-    write_data_page(page, examples, statistics.proto, statistics.samples, validation)
+    write_data_page(
+        page,
+        examples,
+        statistics.proto,
+        statistics.samples,
+        validation,
+        statistics.alike,
+    )
     for anomaly in validation.anomalies[:_TOLD]:
         kind = "error" if anomaly.severity == ERROR else "warning"
         console.print(

@@ -6,6 +6,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from pipelines.data.examples import Examples
 from pipelines.data.quality import protos
+from pipelines.data.quality.likeness import NONE_ALIKE, Alike
 from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS, Thresholds
 from pipelines.data.quality.validation import Validation, validate
 from pipelines.errors import UserError
@@ -19,6 +20,7 @@ def example_validator(
     *,
     previous: statistics_pb2.DatasetFeatureStatisticsList | None = None,
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    alike: Alike = NONE_ALIKE,
 ) -> Validation:
     """Compares examples with their schema and with earlier ones.
 
@@ -31,6 +33,7 @@ def example_validator(
         previous: Statistics of the data used before, to compare with.
         thresholds: The limits for errors, and those for warnings that a schema does
             not hold.
+        alike: Which of the examples look alike.
 
     Returns:
         What was found. Call `stop_on_errors` with it, once it is reported.
@@ -42,7 +45,7 @@ def example_validator(
     ... )
     >>> stop_on_errors(validation)
     """
-    validation = validate(examples, statistics, schema, previous, thresholds)
+    validation = validate(examples, statistics, schema, previous, thresholds, alike)
     path.parent.mkdir(parents=True, exist_ok=True)
     protos.write_text(path, validation.to_proto(), "Where the records differ.")
     return validation

@@ -6,9 +6,10 @@ from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipelines.data.examples import Examples
+from pipelines.data.quality.likeness import Alike
 from pipelines.data.quality.samples import Samples, read_features
 from pipelines.data.quality.statistics import value_counts
-from pipelines.data.quality.summary import CLASS, IMAGE
+from pipelines.data.quality.summary import CLASS, IMAGE, Sample
 from pipelines.reports.charts import ranked
 from pipelines.reports.markup import NUMBER, Section, legend, text
 from pipelines.reports.thumbnails import thumbnail
@@ -87,21 +88,7 @@ def sample_images(examples: Examples, samples: Samples) -> Section:
     shards = examples.files("train")
     groups = []
     for name, places in samples.places.items():
-        images = []
-        for place in places:
-            try:
-                features = read_features(shards, place)
-            except (OSError, DecodeError):
-                continue
-            small = thumbnail(b"".join(features[IMAGE].bytes_list.value[:1]))
-            file_name = features["image/filename"].bytes_list.value[:1]
-            alt = b"".join(file_name).decode("utf-8", "backslashreplace") or name
-            if small:
-                pixelated = ' class="pixelated"' if small.is_small else ""
-                images.append(
-                    f'<img src="{small.uri}" alt="{text(alt)}" title="{text(alt)}"'
-                    f"{pixelated}>"
-                )
+        images = [_image(shards, place) for place in places]
         groups.append(
             f'<div><h3>{text(name)}</h3><div class="thumbs">{"".join(images)}</div>'
             "</div>"
@@ -117,3 +104,43 @@ def sample_images(examples: Examples, samples: Samples) -> Section:
         "Samples",
         f'<p class="soft">{note}</p><div class="samples">{"".join(groups)}</div>',
     )
+
+
+def alike_images(examples: Examples, alike: Alike) -> Section | None:
+    """Returns a section with images of both splits that look alike, None without any.
+
+    Args:
+        examples: The records.
+        alike: Which of them to show.
+    """
+    if not alike.pairs:
+        return None
+    shards = {split: examples.files(split) for split in ("train", "validation")}
+    pairs = "".join(
+        f'<div class="thumbs">{_image(shards["validation"], pair.validation)}'
+        f"{_image(shards['train'], pair.train)}</div>"
+        for pair in alike.pairs
+    )
+    note = (
+        f"{alike.images:,} of {alike.looked_at:,} validation images look like a "
+        f"training image. The {len(alike.pairs)} most alike, each beside that one."
+    )
+    return Section(
+        "Near-duplicates",
+        f'<p class="soft">{note}</p><div class="samples">{pairs}</div>',
+    )
+
+
+def _image(shards: Sequence[str], place: Sample) -> str:
+    """Returns an element with a record's image, empty if it cannot be read."""
+    try:
+        features = read_features(shards, place)
+    except (OSError, DecodeError):
+        return ""
+    small = thumbnail(b"".join(features[IMAGE].bytes_list.value[:1]))
+    if not small:
+        return ""
+    name = b"".join(features["image/filename"].bytes_list.value[:1])
+    alt = text(name.decode("utf-8", "backslashreplace") or "unnamed")
+    pixelated = ' class="pixelated"' if small.is_small else ""
+    return f'<img src="{small.uri}" alt="{alt}" title="{alt}"{pixelated}>'

@@ -9,6 +9,7 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import ERROR, Anomaly, Measured
 from pipelines.data.quality.distances import DISTANCES
+from pipelines.data.quality.likeness import NONE_ALIKE, Alike
 from pipelines.data.quality.samples import Samples
 from pipelines.data.quality.statistics import (
     CHANNELS,
@@ -27,7 +28,7 @@ from pipelines.data.quality.summary import (
 )
 from pipelines.data.quality.validation import Validation
 from pipelines.reports.charts import Bucket, histogram, short
-from pipelines.reports.data_classes import balance, sample_images
+from pipelines.reports.data_classes import alike_images, balance, sample_images
 from pipelines.reports.markup import Section, legend, table, text
 from pipelines.reports.page import write_page
 
@@ -51,6 +52,7 @@ def write_data_page(
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
     samples: Samples,
     validation: Validation,
+    alike: Alike = NONE_ALIKE,
 ) -> None:
     """Writes a page with anomalies, statistics and sample images.
 
@@ -60,6 +62,7 @@ def write_data_page(
         statistics: Of the records.
         samples: Which images to show.
         validation: The anomalies.
+        alike: Which images to show beside each other.
 
     Example:
 
@@ -77,6 +80,7 @@ def write_data_page(
         _distributions(splits),
         _channels(splits),
         _distances(validation.measured),
+        alike_images(examples, alike),
         sample_images(examples, samples),
     )
     write_page(path, f"Data: {source}", _header(source, examples), sections)

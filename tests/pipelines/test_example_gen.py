@@ -20,6 +20,7 @@ from pipelines.data.examples import Examples
 from pipelines.data.ingest.ledger import shuffle_key
 from pipelines.data.quality.anomalies import ERROR
 from pipelines.data.quality.copies import find_copies
+from pipelines.data.quality.likeness import NONE_ALIKE
 from pipelines.data.quality.thresholds import DEFAULT_THRESHOLDS
 from pipelines.errors import UserError
 
@@ -356,7 +357,7 @@ def test_equal_images_of_two_classes_are_a_label_conflict(folder, tmp_path):
     assert examples.conflicts == 1
     assert examples.conflicting == (("ant/0.png", "bee/again.png"),)
     assert Examples.load(tmp_path / "out") == examples
-    conflict, *_ = find_copies(examples, DEFAULT_THRESHOLDS)
+    conflict, *_ = find_copies(examples, NONE_ALIKE, DEFAULT_THRESHOLDS)
     assert conflict.title == "Label conflicts"
     assert conflict.severity == ERROR
     assert "ant/0.png = bee/again.png" in conflict.sentence

@@ -22,8 +22,9 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from pipelines.components.statistics_gen import Statistics, statistics_gen
 from pipelines.data.quality import accumulators, histograms
+from pipelines.data.quality import summary as summary_module
 from pipelines.data.quality.accumulators import Numbers, Pixels, Strings
-from pipelines.data.quality.pixels import pixel_sums
+from pipelines.data.quality.pixels import measure
 from pipelines.data.quality.samples import MOST_CLASSES, choose_samples, read_features
 from pipelines.data.quality.schema import infer_schema
 from pipelines.data.quality.statistics import (
@@ -102,8 +103,8 @@ def test_channel_mean_is_that_of_pixels_and_not_of_images(tmp_path):
 
 def test_pixel_sums_are_exact_above_32_bits():
     # 300 x 200 white pixels: the squares' sum, 3.9e9, is no int32 and no uint32.
-    (row,) = pixel_sums([encode(np.full((300, 200, 3), 255, np.uint8))])
-    assert row == (60_000, *[60_000 * 255] * 3, *[60_000 * 255**2] * 3)
+    sums, _ = measure([encode(np.full((300, 200, 3), 255, np.uint8))])
+    assert sums.tolist() == [[60_000, *[60_000 * 255] * 3, *[60_000 * 255**2] * 3]]
 
 
 def test_an_image_that_cannot_be_decoded_is_counted_and_the_others_are_not_lost(
@@ -112,7 +113,8 @@ def test_an_image_that_cannot_be_decoded_is_counted_and_the_others_are_not_lost(
     generator = np.random.default_rng(0)
     images = [random_image(generator) for _ in range(5)]
     broken = images[2][:40]
-    assert pixel_sums([*images[:2], broken])[2] == (0,) * 7
+    sums, _ = measure([*images[:2], broken])
+    assert sums[:2].all() and not sums[2].any()
     records = [record(image, 0, "ant") for image in [*images, broken]]
     splits = {"train": records, "validation": records[:1]}
     examples = write_examples(tmp_path / "examples", splits, CLASSES)
@@ -135,7 +137,7 @@ def test_a_sample_of_the_images_is_decoded_where_there_are_more(examples, tmp_pa
     reds = []
     for features in every_fifth:
         encoded = features["image/encoded"].bytes_list.value[0]
-        count, red, *_ = pixel_sums([encoded])[0]
+        count, red, *_ = measure([encoded])[0][0].tolist()
         reds.append((count, red))
     mean = sum(red for _, red in reds) / sum(count for count, _ in reds)
     image = feature_statistics(train, "image/encoded")
@@ -209,13 +211,60 @@ def test_strings_are_the_same_however_they_are_merged(parts, order, limit):
     assert state(merged) == state(expected)
 
 
+def test_standard_records_are_measured_as_any_others(monkeypatch):
+    generator = np.random.default_rng(5)
+    made = [
+        record(
+            random_image(generator, size, size) * (size if size < 9 else 1),
+            label,
+            CLASSES[label],
+            size * 100,
+            size,
+            filename="n" * size * 9,
+            sha256=f"{size:064}",
+        )
+        for label in range(3)
+        for size in (1, 7, 8, 20, 90)
+    ]
+    others = [
+        record(b"", -1, "dog", sha256="0"),
+        record(b"x", 2**62, "dog", 0, 0, sha256="0"),
+    ]
+
+    def placed(serialized):
+        return [
+            Record(Sample(0, number, len(one)), one, True)
+            for number, one in enumerate(serialized)
+        ]
+
+    def told(serialized):
+        summary = Summary.of(placed(serialized))
+        looks = summary.looks.digests.tolist(), summary.looks.places.tolist()
+        return to_proto("train", summary), summary.samples, looks
+
+    quick = told(made + others)
+    assert summary_module._standard_columns(placed(made + others))
+    for change in (
+        {"source": "web"},
+        {"height": [5, 6]},
+        {"filename": 0.5},
+        {"format": None},
+    ):
+        odd = record(b"", 0, "ant", **{"sha256": "0", **change})
+        assert summary_module._standard_columns(placed([*made, odd])) is None
+    found, *_ = told([*made, record(b"", 0, "ant", sha256="0", source="web")])
+    feature = feature_statistics(found, "image/source")
+    assert feature.string_stats.common_stats.num_non_missing == 1
+    monkeypatch.setattr(summary_module, "_standard_columns", lambda records: None)
+    assert told(made + others) == quick
+
+
 def test_deviation_does_not_cancel():
     values = [1e9, 1e9 + 1, 1e9 + 2]
     assert numbers_of(values).deviation == pytest.approx(math.sqrt(2 / 3), rel=1e-15)
     pixels = Pixels()
-    pixels.add(
-        3 * 10**12, (3 * 10**12 * 200 + 1,) * 3, (3 * 10**12 * 200**2 + 401,) * 3
-    )
+    count = 3 * 10**12
+    pixels.add(np.array([[count, *[count * 200 + 1] * 3, *[count * 200**2 + 401] * 3]]))
     # One pixel of 201 among 3e12 of 200.
     assert pixels.deviations[0] == pytest.approx(math.sqrt(1 / 3e12), rel=1e-6)
 

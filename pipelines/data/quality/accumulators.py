@@ -9,6 +9,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 EXACT_NUMBERS = 4096
 """With more different numbers than these, the histogram keeps rounded ones."""
 
@@ -178,7 +180,7 @@ class Pixels:
     Example:
 
     >>> pixels = Pixels()
-    >>> pixels.add(2, (0, 10, 20), (0, 100, 400))
+    >>> pixels.add(np.array([[2, 0, 10, 20, 0, 100, 400]]))
     >>> pixels.means
     (0.0, 5.0, 10.0)
     """
@@ -190,16 +192,16 @@ class Pixels:
         self._sums = [0, 0, 0]
         self._squares = [0, 0, 0]
 
-    def add(self, pixels: int, sums: tuple[int, ...], squares: tuple[int, ...]) -> None:
-        """Takes one more image in.
+    def add(self, sums: np.ndarray) -> None:
+        """Takes more images in.
 
         Args:
-            pixels: Its number of pixels.
-            sums: For red, green and blue, the sum over its pixels (0 to 255).
-            squares: Likewise, of their squares.
+            sums: Of each image the number of its pixels, the sums of their red, green
+                and blue (0 to 255), and those of their squares, int64 `(images, 7)`.
         """
-        self.images += 1
-        self._add(pixels, sums, squares)
+        self.images += len(sums)
+        pixels, *total = (sum(column) for column in sums.T.tolist())
+        self._add(pixels, total[:3], total[3:])
 
     def merge(self, other: "Pixels") -> None:
         """Takes all images of `other` in."""
@@ -220,12 +222,7 @@ class Pixels:
             for value, squares in zip(self._sums, self._squares, strict=True)
         )
 
-    def _add(
-        self,
-        pixels: int,
-        sums: tuple[int, ...] | list[int],
-        squares: tuple[int, ...] | list[int],
-    ) -> None:
+    def _add(self, pixels: int, sums: list[int], squares: list[int]) -> None:
         self.pixels += pixels
         self._sums = [a + b for a, b in zip(self._sums, sums, strict=True)]
         self._squares = [a + b for a, b in zip(self._squares, squares, strict=True)]

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 from pipelines.data.examples import Examples
 from pipelines.data.quality.anomalies import Anomaly, AnomalyInfo, severity_of, told
+from pipelines.data.quality.likeness import Alike
 from pipelines.data.quality.thresholds import Thresholds
 
 
-def find_copies(examples: Examples, thresholds: Thresholds) -> Iterator[Anomaly]:
+def find_copies(
+    examples: Examples, alike: Alike, thresholds: Thresholds
+) -> Iterator[Anomaly]:
     """Tells of images that are in the data more than once.
 
     Args:
-        examples: Their manifest counts and names them.
+        examples: Their manifest counts and names those that are equal byte for byte.
+        alike: Those that only look the same.
         thresholds: The limits.
     """
     counts = examples.counts
@@ -52,4 +56,15 @@ def find_copies(examples: Examples, thresholds: Thresholds) -> Iterator[Anomaly]
             f"{across} of {counts['validation']} validation images ({share:.2%}) are "
             f"training images, too{told(pairs)}",
             "remove them from one of the two, since metrics on them mean nothing",
+        )
+    share = alike.images / max(alike.looked_at, 1)
+    if severity := severity_of(share, thresholds.near_duplicates):
+        yield Anomaly(
+            "",
+            AnomalyInfo.CUSTOM_VALIDATION,
+            severity,
+            "Near-duplicates across training and validation",
+            f"{alike.images} of {alike.looked_at} validation images ({share:.2%}) look "
+            "like a training image without being equal to it",
+            "look at the pairs in data.html, and keep all views of one thing together",
         )

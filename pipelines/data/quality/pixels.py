@@ -1,45 +1,58 @@
-"""Exact sums over the pixels of encoded images."""
+"""What is measured of the pixels of encoded images."""
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines.data.images import decode
 
+GRID = (8, 9)
+"""Rows and columns of the greys that an image is compared by."""
+
 _PIXELS_AT_ONCE = 2**15  # As many squares of 255 are just below the greatest int32.
+_SUMS = 7
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG has it.
 
 
-def pixel_sums(images: Sequence[bytes]) -> list[tuple[int, ...]]:
-    """Sums the pixels of images and their squares, for each channel.
+def measure(images: Sequence[bytes] | tf.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Sums the pixels of images and their squares, and reduces them to a few greys.
 
     Args:
         images: Encoded images, which `decode` reads.
 
     Returns:
-        For each image: number of pixels, sums of red, green and blue, and sums of
-        their squares; all zero for one that cannot be decoded.
+        For each image, int64 `(images, 7)`: number of pixels, sums of red, green and
+        blue, and sums of their squares; exact, and all zero for one that cannot be
+        decoded. And uint8 `(images, 8, 9)`: the mean grey of each part of it.
 
     Example:
 
-    >>> pixel_sums([one_white_pixel])
-    [(1, 255, 255, 255, 65025, 65025, 65025)]
+    >>> sums, greys = measure([one_white_pixel])
+    >>> sums.tolist()
+    [[1, 255, 255, 255, 65025, 65025, 65025]]
     """
-    if not images:
-        return []
     try:
-        return [tuple(row) for row in _sums(tf.constant(list(images))).numpy().tolist()]
+        rows = _measure(tf.constant(images, tf.string)).numpy()
     except tf.errors.InvalidArgumentError:
         if len(images) == 1:
-            return [(0,) * 7]
-    # The graph does not tell which one it was.
-    return [row for image in images for row in pixel_sums([image])]
+            rows = np.zeros((1, _SUMS + GRID[0] * GRID[1]), np.int64)
+        else:
+            # The graph does not tell which one it was.
+            parts = [measure([image]) for image in np.array(images).tolist()]
+            sums, greys = map(np.concatenate, zip(*parts, strict=True))
+            return sums, greys
+    return rows[:, :_SUMS], rows[:, _SUMS:].astype(np.uint8).reshape(-1, *GRID)
 
 
 # One call for many images: for small ones, calls take longer than decoding does.
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
-def _sums(encoded: tf.Tensor) -> tf.Tensor:
+def _measure(encoded: tf.Tensor) -> tf.Tensor:
     def of_image(image: tf.Tensor) -> tf.Tensor:
-        pixels = tf.reshape(decode(image), [-1, 3])
+        decoded = decode(image)
+        parts = tf.raw_ops.ResizeArea(images=decoded[None], size=GRID)[0]
+        greys = tf.round(tf.tensordot(parts, tf.constant(_LUMA), 1))
+        pixels = tf.reshape(decoded, [-1, 3])
         count = tf.shape(pixels)[0]
 
         def of_part(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -57,11 +70,12 @@ def _sums(encoded: tf.Tensor) -> tf.Tensor:
             (0, tf.zeros([6], tf.int64)),
             parallel_iterations=1,
         )
-        return tf.concat([[tf.cast(count, tf.int64)], total], 0)
+        greys = tf.cast(tf.reshape(greys, [-1]), tf.int64)
+        return tf.concat([[tf.cast(count, tf.int64)], total, greys], 0)
 
     return tf.map_fn(
         of_image,
         encoded,
-        fn_output_signature=tf.TensorSpec([7], tf.int64),
+        fn_output_signature=tf.TensorSpec([None], tf.int64),
         parallel_iterations=1,  # Many calls are in parallel already.
     )

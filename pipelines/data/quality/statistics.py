@@ -37,7 +37,7 @@ def summarize(blocks: Blocks, max_decoded: int, max_bad_share: float = 0.0) -> S
         blocks: All blocks of the split.
         max_decoded: Greatest number of images to decode. If there are more, those that
             are decoded lie evenly between the others.
-        max_bad_share: Greatest share of records that may be unreadable.
+        max_bad_share: Greatest share of records that may be unreadable; never all.
 
     Returns:
         The summary, the same whatever the number of processors.
@@ -71,7 +71,7 @@ def summarize(blocks: Blocks, max_decoded: int, max_bad_share: float = 0.0) -> S
     for file, summary in Threads().map(of_block, read_in_order(blocks)):
         unreadable[file] += summary.unreadable
         total.merge(summary)
-    if total.unreadable > max_bad_share * count:
+    if total.unreadable > max_bad_share * count or not total.records:
         file, worst = unreadable.most_common(1)[0]
         raise UserError(
             f"{total.unreadable} of {count} records cannot be read, {worst} of them in "

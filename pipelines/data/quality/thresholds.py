@@ -33,6 +33,8 @@ class Thresholds:
         channel_drift: Between the mean of red, green or blue of the previous and of
             these training images: the difference in standard deviations.
         overlap: Share of the validation images that are training images, too.
+        near_duplicates: Share of the validation images looked at that look like a
+            training image.
         conflicts: Share of all images that are in more than one class, each counted
             once.
         duplicates: Share of a split's images that equal another one of it.
@@ -49,6 +51,7 @@ class Thresholds:
     size_drift: Limit = Limit(0.1, 0.7)
     channel_drift: Limit = Limit(0.25, 1.0)
     overlap: Limit = Limit(0.0, 0.01)
+    near_duplicates: Limit = Limit(0.0)
     conflicts: Limit = Limit(0.0, 0.01)
     duplicates: Limit = Limit(0.01)
     missing_classes: Limit = Limit(0.0, 0.05)

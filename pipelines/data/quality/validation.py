@@ -14,6 +14,7 @@ from pipelines.data.quality.anomalies import (
 )
 from pipelines.data.quality.copies import find_copies
 from pipelines.data.quality.distances import compare, find_channel_drift
+from pipelines.data.quality.likeness import NONE_ALIKE, Alike
 from pipelines.data.quality.schema_checks import find_in_split
 from pipelines.data.quality.thresholds import Thresholds
 
@@ -53,6 +54,7 @@ def validate(
     schema: schema_pb2.Schema,
     previous: statistics_pb2.DatasetFeatureStatisticsList | None,
     thresholds: Thresholds,
+    alike: Alike = NONE_ALIKE,
 ) -> Validation:
     """Looks for anomalies.
 
@@ -62,6 +64,7 @@ def validate(
         schema: What they should be like.
         previous: Statistics of the data used before, None for no comparison.
         thresholds: The limits.
+        alike: Which of the records look alike.
     """
     splits = {split.name: split for split in statistics.datasets}
     found = [
@@ -81,7 +84,7 @@ def validate(
                 splits["train"], before, thresholds.channel_drift
             )
     found += [anomaly for _, anomaly in compared if anomaly]
-    found += find_copies(examples, thresholds)
+    found += find_copies(examples, alike, thresholds)
     return Validation(
         anomalies=tuple(sorted(found, key=lambda anomaly: -anomaly.severity)),
         measured=tuple(measured for measured, _ in compared),
