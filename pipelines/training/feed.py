@@ -17,7 +17,7 @@ from pipelines.data.augmentation import Augmentation
 from pipelines.data.damage import Damage
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import Batches, evaluation_batches, training_batches
-from pipelines.training.strategies import Cluster
+from pipelines.training.strategies import Cluster, gpus_here
 
 
 def distributed(
@@ -35,6 +35,10 @@ def distributed(
     """
     count = int(dataset.cardinality())
     if strategy.num_replicas_in_sync == Cluster.of(strategy).count:
+        if gpus := gpus_here():
+            # As a strategy does for several.
+            prefetch = tf.data.experimental.prefetch_to_device
+            dataset = dataset.apply(prefetch(gpus[0]))
         return iter(dataset)
     replica_batch = batch_size // strategy.num_replicas_in_sync
     # Of a data set with an end, several workers would ask each other at every batch

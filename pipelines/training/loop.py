@@ -34,11 +34,12 @@ from pipelines.training.step import (
     Outcome,
     TrainingStep,
 )
-from pipelines.training.strategies import Cluster, agree, gather
+from pipelines.training.strategies import Cluster, agree, gather, gpus_here
 from pipelines.training.watching.stall import StallWatch
 
 _ROWS_PER_EPOCH = 20
 _MOST_FAILURES = 10
+_READ_EVERY_ON_GPUS = 10
 _EVERY = re.compile(r"(\d+(?:\.\d+)?) (minute|epoch|step)s?")
 
 
@@ -145,6 +146,12 @@ class Loop:
 
     def __post_init__(self) -> None:
         self._cluster = Cluster.of(self.strategy)
+        # To read what a step measured waits for all that a GPU has been given by then.
+        # Workers must read after the same step.
+        alone_on_gpus = gpus_here() and self._cluster.count == 1
+        self._read_every = _READ_EVERY_ON_GPUS if alone_on_gpus else 1
+        # A row for every twentieth of an epoch.
+        self._row = max(1, self.steps_per_epoch // _ROWS_PER_EPOCH)
         self._stopping = False
         self._saved = time.perf_counter()
 
@@ -183,8 +190,8 @@ class Loop:
         progress = self.progress
         if progress.step < self.steps_per_epoch:
             self.feed.start(progress.epoch, progress.step)
-        # The host reads what a step measured while the device runs the next one.
-        running: tuple[int, Outcome, Any] | None = None
+        # The host reads what steps measured while the device runs the next one.
+        running: list[tuple[int, Outcome, Any]] = []
         ended, waited = time.perf_counter(), self.feed.waited
 
         def finish(step: int, outcome: Outcome, batch: Any) -> None:
@@ -193,14 +200,18 @@ class Loop:
             before, ended = ended, time.perf_counter()
             waited_before, waited = waited, self.feed.waited
             progress.finish_step(Span(measured, ended - before, waited - waited_before))
-            self._stopping |= outcome.stop_asked()
+            self._stopping |= outcome.stop_asked
             if outcome.failed:
                 self._handle_failure(step, batch)
-            # A row for every twentieth of an epoch.
-            if progress.step % max(1, self.steps_per_epoch // _ROWS_PER_EPOCH) == 0:
+            if progress.step % self._row == 0:
                 progress.add_row(learning_rate=self._learning_rate(step))
             told.on_train_batch_end(step, progress.so_far.logs())
             self.watch.beat(f"step {step + 1} of epoch {progress.epoch + 1}")
+
+        def finish_all() -> None:
+            for one in running:
+                finish(*one)
+            running.clear()
 
         for step in range(progress.step, self.steps_per_epoch):
             told.on_train_batch_begin(step)
@@ -209,26 +220,25 @@ class Loop:
             self.watch.waiting_for = "the device"
             images, labels = batch
             outcome = self.training_step(images, labels, interruption.requested)
-            if running is not None:
-                finish(*running)
-            running = (step, outcome, batch)
+            is_due = self._is_checkpoint_due(step)
+            # All of a row's, so that its times are its own.
+            if is_due or step % self._row % self._read_every == 0:
+                finish_all()
+            running.append((step, outcome, batch))
             # A step that has something to tell is dealt with after the next one has
             # begun, as in other workers, whose clocks may differ: all must begin the
             # same steps in the same order.
-            due = self._is_checkpoint_due(step) and not (
-                outcome.failed or outcome.stop_asked()
-            )
-            if self._stopping or due:
-                finish(*running)
-                running = None
+            if self._stopping or (
+                is_due and not (outcome.failed or outcome.stop_asked)
+            ):
+                finish_all()
                 self._save()
             if self._stopping:
                 raise interruption.stop(
                     f"in epoch {progress.epoch + 1} after step {progress.step} of "
                     f"{self.steps_per_epoch}"
                 )
-        if running is not None:
-            finish(*running)
+        finish_all()
 
     def _validate(self, told: Any, interruption: Interruption) -> Measured:
         told.on_test_begin()

@@ -1,9 +1,10 @@
 """One step of training and one of evaluation, compiled, over all replicas."""
 
+import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -19,6 +20,10 @@ SUM, MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
 
 # Keras draws seeds below 10^9, so that no replica has another layer's.
 _SEED_STRIDE = 10**9
+
+# Of gradients that are summed over replicas at once. The last layers' are there first,
+# so that all but the last pack of a large network travel while the rest is computed.
+_PACK = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=32 * 1024**2)
 
 _NUMBER = re.compile(r"_\d+(?=/|$)")
 
@@ -63,26 +68,38 @@ class Outcome:
     """What a training step reports; it is on the device until it is read.
 
     Args:
-        values: float64 `(6,)`: images, sum of losses, top-1, top-5, gradient norm, and
-            how many workers have been asked to stop.
-        applied: bool scalar, whether the weights have been updated.
-        failed: bool scalar, whether loss or gradients were not finite.
+        values: float64 `(8,)`: images, sum of losses, top-1, top-5, gradient norm, how
+            many workers have been asked to stop, whether the weights have been updated,
+            and whether loss or gradients were not finite.
     """
 
     values: tf.Tensor
-    applied: tf.Tensor
-    failed: tf.Tensor
+
+    @functools.cached_property
+    def _read(self) -> list[float]:
+        return self.values.numpy().tolist()
+
+    @property
+    def applied(self) -> bool:
+        """Whether the weights have been updated; waits for the step, as the others."""
+        return bool(self._read[6])
+
+    @property
+    def failed(self) -> bool:
+        """Whether loss or gradients were not finite."""
+        return bool(self._read[7])
+
+    @property
+    def stop_asked(self) -> bool:
+        """Whether any worker has been asked to stop."""
+        return self._read[5] > 0
 
     def measured(self) -> Measured:
-        """Waits for the step and returns its sums; nothing if it was not applied."""
+        """Returns the step's sums; nothing if it was not applied."""
         if not self.applied:
             return Measured()
-        images, loss, top1, top5, norm, _ = self.values.numpy().tolist()
+        images, loss, top1, top5, norm = self._read[:5]
         return Measured(images, loss, top1, top5, norm, steps=1.0)
-
-    def stop_asked(self) -> bool:
-        """Tells whether any worker has been asked to stop."""
-        return bool(self.values[5] > 0)
 
 
 class TrainingStep:
@@ -91,7 +108,8 @@ class TrainingStep:
     A step whose loss or gradients are not finite changes nothing: no weight, no
     statistic, no momentum. It counts for the schedule, as in PyTorch. With `halts`, no
     later step changes anything either until `go_on` is called, so that the cause can be
-    looked for although steps run ahead of the host.
+    looked for although steps run ahead of the host. The device decides by itself: every
+    step runs the same operations, and what it may not change it writes as it was.
 
     Gradients are summed over parts of a batch (`Recipe.accumulate`), then over
     replicas; then they are clipped and applied. In float16 the loss is multiplied by a
@@ -162,7 +180,7 @@ class TrainingStep:
             labels: int64 `(batch,)`, or float32 `(batch, classes)`.
             stop: Whether this worker has been asked to stop, which all get to know.
         """
-        return Outcome(*self._run(images, labels, tf.constant(float(stop))))
+        return Outcome(self._run(images, labels, tf.constant(float(stop))))
 
     def go_on(self) -> None:
         """Lets steps change weights again."""
@@ -198,7 +216,7 @@ class TrainingStep:
             self.optimizer.schedule.restore(schedule)
 
     @tf.function(reduce_retracing=True, autograph=False)
-    def _run(self, images: Any, labels: Any, stop: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def _run(self, images: Any, labels: Any, stop: tf.Tensor) -> tf.Tensor:
         statistics = self._strategy.run(self._read_statistics)
         gradients, sums = self._gradients(images, labels, stop)
         norm = self._strategy.experimental_local_results(
@@ -208,25 +226,19 @@ class TrainingStep:
         loss_is_finite = tf.math.is_finite(sums[1])
         finite = loss_is_finite & tf.math.is_finite(norm)
         applied = finite & ~self._halted
-
-        def apply() -> tf.Tensor:
+        with _only_if(applied, self.optimizer):
             self._strategy.run(self._apply, args=(gradients,))
-            if self._averaged is not None:
-                self._average(self._averaged)
-            return tf.constant(True)
-
-        def leave() -> tf.Tensor:
-            self._strategy.run(self._leave, args=(statistics,))
-            return tf.constant(False)
-
-        tf.cond(applied, apply, leave)
+        self._strategy.run(self._keep_statistics, args=(statistics, applied))
+        if self._averaged is not None:
+            self._average(self._averaged, applied)
         failed = ~finite & ~self._halted
         if self._scales:
             failed &= ~(self._rescale(finite) & loss_is_finite)
         if self._halts:
             self._halted.assign(self._halted | failed)
-        values = tf.cast(tf.concat([sums[:4], [norm], sums[4:]], axis=0), tf.float64)
-        return values, applied, failed
+        flags = tf.cast([applied, failed], tf.float32)
+        values = tf.concat([sums[:4], [norm], sums[4:], flags], axis=0)
+        return tf.cast(values, tf.float64)
 
     def _gradients(
         self, images: Any, labels: Any, stop: tf.Tensor
@@ -310,7 +322,7 @@ class TrainingStep:
     def _reduced(self, gradients: list[tf.Tensor], sums: tf.Tensor, stop: Any) -> Any:
         if self._strategy.num_replicas_in_sync > 1:
             replica = tf.distribute.get_replica_context()
-            gradients = replica.all_reduce(SUM, gradients)
+            gradients = replica.all_reduce(SUM, gradients, _PACK)
             if self._statistics:
                 # Each replica has moved them by its own images. With the mean
                 # everywhere, evaluation and checkpoints do not depend on whose they
@@ -324,10 +336,10 @@ class TrainingStep:
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply(gradients, self.network.trainable_variables)
 
-    def _leave(self, statistics: list[tf.Tensor]) -> None:
-        self._write_statistics(statistics)
-        # The schedule goes on, so that the run ends at its last rate.
-        self.optimizer.iterations.assign_add(1)
+    def _keep_statistics(self, before: list[tf.Tensor], applied: tf.Tensor) -> None:
+        """Takes the statistics back that an update which was left out has moved."""
+        pairs = zip(self._read_statistics(), before, strict=True)
+        self._write_statistics([tf.where(applied, now, old) for now, old in pairs])
 
     def _read_statistics(self) -> list[tf.Tensor]:
         return [tf.identity(variable) for variable in self._statistics]
@@ -336,10 +348,11 @@ class TrainingStep:
         for variable, value in zip(self._statistics, values, strict=True):
             variable.assign(value)
 
-    def _average(self, averaged: keras.Model) -> None:
+    def _average(self, averaged: keras.Model, applied: tf.Tensor) -> None:
         """Moves the averaged network towards the network."""
         every = self._recipe.ema_every
         share = new_share(self._recipe.ema, self.optimizer.iterations // every)
+        share = tf.where(applied, share, 0.0)
 
         def move(average: tf.Variable, weight: tf.Variable) -> None:
             average.assign(moved(average, weight, share))
@@ -369,6 +382,33 @@ class TrainingStep:
         self.loss_scale.assign(tf.where(finite, raised, lowered))
         self.steps_since_overflow.assign(tf.where(is_due, tf.zeros_like(since), since))
         return can_lower
+
+
+@contextlib.contextmanager
+def _only_if(
+    applied: tf.Tensor, optimizer: keras.optimizers.Optimizer
+) -> Iterator[None]:
+    """Has the updates in a block change variables only if `applied`, a bool scalar.
+
+    The number of steps is counted all the same, so that the schedule goes on and the
+    run ends at its last rate.
+    """
+    names = ("assign", "assign_add", "assign_sub")
+    assign = optimizer.assign
+
+    def assign_if(variable: Any, value: Any) -> None:
+        # `tf.where` would broadcast the scalar, which takes ten times as long.
+        before = tf.convert_to_tensor(variable)
+        assign(variable, tf.raw_ops.Select(condition=applied, x=value, y=before))
+
+    optimizer.assign = assign_if
+    optimizer.assign_add = lambda variable, value: assign_if(variable, variable + value)
+    optimizer.assign_sub = lambda variable, value: assign_if(variable, variable - value)
+    try:
+        yield
+    finally:
+        for name in names:
+            delattr(optimizer, name)
 
 
 def _moving_statistics(network: keras.Model) -> list[tf.Variable]:

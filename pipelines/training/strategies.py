@@ -165,12 +165,17 @@ def make_strategy(name: str = "auto", replicas: int = 0) -> tf.distribute.Strate
     return STRATEGIES[name](gpus[: replicas or None], replicas)
 
 
+def gpus_here() -> list[str]:
+    """Returns the names of this process' GPUs, on which steps run if there are any."""
+    return [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+
+
 def _auto(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
     if Cluster.from_environment().count > 1:
         return _multi_worker(gpus, replicas)
     if max(len(gpus), replicas) > 1:
         return _mirrored(gpus, replicas)
-    return tf.distribute.get_strategy()
+    return _one(gpus, replicas)
 
 
 def _one(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
@@ -179,11 +184,13 @@ def _one(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
             f"--strategy=one has one replica, not --replicas={replicas}; leave one of "
             "the two out"
         )
+    _hide_others(gpus[:1], "--strategy=one")
     return tf.distribute.get_strategy()
 
 
 def _mirrored(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
     if gpus:
+        _hide_others(gpus, f"--replicas={replicas}")
         return _mirrored_over("GPU", len(gpus))
     count = max(replicas, 1)
     _split_cpu(count)
@@ -205,6 +212,13 @@ def _split_cpu(count: int) -> None:
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
+
+
+def _hide_others(gpus: list[Any], flag: str) -> None:
+    """Keeps TensorFlow from taking the memory of GPUs on which nothing will run."""
+    if gpus != tf.config.get_visible_devices("GPU"):
+        with _before_tensorflow_runs(flag):
+            tf.config.set_visible_devices(gpus, "GPU")
 
 
 def _multi_worker(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
@@ -229,8 +243,7 @@ def _multi_worker(gpus: list[Any], replicas: int) -> tf.distribute.Strategy:
         _waiting_for(cluster),
         _naming_lost_workers(cluster),
     ):
-        if gpus:
-            tf.config.set_visible_devices(gpus, "GPU")
+        _hide_others(gpus, "--strategy=multi_worker")
         try:
             return tf.distribute.MultiWorkerMirroredStrategy(
                 communication_options=options

@@ -147,8 +147,20 @@ def test_replicas_drop_other_blocks(batch):
     np.testing.assert_array_equal(masks(), [one, other])
 
 
-def test_a_step_that_is_not_finite_changes_nothing(batch):
-    step, network, _ = _step()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "optimizer": "adamw",
+            "decay_form": "decoupled",
+            "nesterov": False,
+            "ema": 0.9,
+        },
+    ],
+)
+def test_a_step_that_is_not_finite_changes_nothing(batch, changes):
+    step, network, _ = _step(averaged="ema" in changes, **changes)
     step(*batch)
     kernel = network.layers[-1].get_layer("conv3_block1_1_conv").kernel
     good = kernel.numpy()

@@ -107,6 +107,23 @@ def test_auto_looks_for_workers_then_gpus_then_replicas(tf_config, monkeypatch):
         make_strategy(replicas=3)
 
 
+def test_other_gpus_are_left_to_others(tf_config, monkeypatch):
+    """TensorFlow would else take the memory of all that it sees."""
+    all_gpus, seen = ["GPU:0", "GPU:1", "GPU:2"], []
+    made = "_mirrored_over"
+    monkeypatch.setattr(strategies, made, lambda kind, count: (kind, count))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: all_gpus)
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: all_gpus)
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda gpus, _: seen.append(gpus)
+    )
+    make_strategy("one")
+    make_strategy(replicas=1)
+    assert make_strategy(replicas=2) == ("GPU", 2)
+    assert make_strategy() == ("GPU", 3)
+    assert seen == [["GPU:0"], ["GPU:0"], ["GPU:0", "GPU:1"]]
+
+
 def test_every_strategy_is_a_choice_of_the_flag():
     assert set(flags.FLAGS["strategy"].parser.enum_values) == set(STRATEGIES)
 

@@ -24,9 +24,11 @@ from pipelines.data.examples import Examples
 from pipelines.data.preprocessing import resize_and_crop
 from pipelines.errors import NotFiniteError, UserError
 from pipelines.serving.signatures import BYTES_SIGNATURE
+from pipelines.training import loop
 from pipelines.training.feed import Feed
 from pipelines.training.loop import LoopOptions
 from pipelines.training.model import TrainedModel
+from pipelines.training.step import Outcome, TrainingStep
 from pipelines.training.strategies import make_strategy
 from pipelines.training.watching import WatchOptions
 
@@ -85,6 +87,32 @@ def test_same_seed_same_run(tiny_model, train, tmp_path):
     assert _column(again, "loss") == _column(tiny_model, "loss")
     other = train(tmp_path / "other", seed=1)
     assert _column(other, "loss") != _column(tiny_model, "loss")
+
+
+@pytest.fixture
+def as_on_gpus(monkeypatch):
+    """Has the loop read what steps measured as it does on GPUs, once for a row of 5."""
+    monkeypatch.setattr(loop, "gpus_here", lambda: ["GPU:0"])
+    monkeypatch.setattr(loop, "_ROWS_PER_EPOCH", 1)
+
+
+def test_reading_rarely_changes_nothing(
+    as_on_gpus, tiny_model, train, tmp_path, monkeypatch
+):
+    told = []
+    for kind, name in ((TrainingStep, "__call__"), (Outcome, "measured")):
+        done = getattr(kind, name)
+        monkeypatch.setattr(
+            kind, name, lambda *a, done=done, name=name: told.append(name) or done(*a)
+        )
+    rarely = train(tmp_path / "model")
+    assert told == (["__call__"] * 5 + ["measured"] * 5) * 2
+    assert _column(rarely, "loss") == _column(tiny_model, "loss")
+    with (rarely.directory / "steps.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    np.testing.assert_allclose(
+        [float(row["loss"]) for row in rows], _column(rarely, "loss"), rtol=1e-6
+    )
 
 
 def test_starts_from_an_earlier_run(tiny_model, train, tiny_network, tmp_path):
@@ -262,6 +290,15 @@ def test_goes_on_after_a_step_that_is_not_finite(bad_batch, train, tmp_path, on_
         "step": "3",
         "event": f"not finite: the loss; {on_nan}",
     }
+
+
+def test_rolls_back_though_later_steps_have_begun(
+    as_on_gpus, bad_batch, train, tmp_path
+):
+    model = train(tmp_path, changes=MIXED, options=LoopOptions(on_nan="rollback"))
+    assert np.isfinite(_column(model, "loss")).all()
+    (event,) = csv.DictReader((tmp_path / "events.csv").open(newline=""))
+    assert (event["epoch"], event["step"]) == ("0", "3")
 
 
 def test_names_the_layer_where_it_diverged(train, tmp_path):
