@@ -28,6 +28,7 @@ class Settings:
             own, also where it has a seed. None is `he_normal()`.
         kernel_regularizer: Regularizer of the convolutions, None for none.
         bias_regularizer: Regularizer of the few biases, None for none.
+        norm_layer: Makes the batch norms; takes what Keras' own layer takes.
         norm_momentum: Weight of the old moving average in the batch norms.
         norm_epsilon: What the batch norms add to the variance.
         norm_trainable: Whether the batch norms learn; if not, they use their moving
@@ -50,6 +51,7 @@ class Settings:
     kernel_initializer: Any = None
     kernel_regularizer: Any = None
     bias_regularizer: Any = None
+    norm_layer: Callable[..., keras.layers.Layer] = keras.layers.BatchNormalization
     norm_momentum: float = 0.9
     norm_epsilon: float = 1e-5
     norm_trainable: bool = True
@@ -170,7 +172,7 @@ class Settings:
             zero_gamma: Whether the scale starts at zero instead of one.
             name: Prefix of the layer.
         """
-        return keras.layers.BatchNormalization(
+        return self.norm_layer(
             axis=channel_axis(),
             momentum=self.norm_momentum,
             epsilon=self.norm_epsilon,

@@ -7,20 +7,25 @@ import keras
 import tensorflow as tf
 
 
+@keras.saving.register_keras_serializable(package="pipelines")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` that trains through TensorFlow's fused kernel.
 
     Keras composes the layer of separate operations, each of which reads or writes the
     whole activation; the kernel passes over it twice. Weights, configuration and
-    results are those of the Keras layer. Statistics are those of the replica's own
-    images.
+    results are those of the Keras layer, which computes what the kernel has not: any
+    input but `(batch, height, width, channels)`, and synchronised statistics.
 
-    Takes 4-D float inputs `(batch, height, width, channels)`.
+    Example:
+
+    >>> settings = keras_resnet.Settings(norm_layer=FusedBatchNormalization)
+    >>> keras_resnet.ResNet50(weights=None, settings=settings).fit(images, labels)
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Normalises `inputs`, see `keras.layers.BatchNormalization`."""
-        if not training or not self.trainable:
+        is_image = len(inputs.shape) == 4 and self.axis in (-1, 3)
+        if not (training and self.trainable and is_image) or self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,

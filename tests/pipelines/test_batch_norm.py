@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 
 import keras_resnet
 from keras_resnet.training import RECIPES
@@ -16,12 +17,24 @@ def _trained(model, images, labels):
     return losses, model.get_weights()
 
 
-def test_three_steps_are_those_of_the_keras_layer():
+def _as_a_setting(plain, recipe):
+    fused = keras_resnet.build(
+        keras_resnet.NETWORKS["resnet20"],
+        input_shape=(16, 16, 3),
+        classifier_activation=None,
+        settings=keras_resnet.Settings(norm_layer=FusedBatchNormalization),
+    )
+    fused.set_weights(plain.get_weights())
+    return fused
+
+
+@pytest.mark.parametrize("fuse", [for_training, _as_a_setting])
+def test_three_steps_are_those_of_the_keras_layer(fuse):
     rng = np.random.default_rng(0)
     images = rng.standard_normal((8, 16, 16, 3)).astype("float32")
     labels = rng.integers(0, 10, 8)
     plain = keras_resnet.ResNet20(input_shape=(16, 16, 3), classifier_activation=None)
-    fused = for_training(plain, RECIPES["he2015"])
+    fused = fuse(plain, RECIPES["he2015"])
     assert any(isinstance(layer, FusedBatchNormalization) for layer in fused.layers)
     expected_losses, expected = _trained(plain, images, labels)
     losses, weights = _trained(fused, images, labels)
@@ -41,6 +54,25 @@ def test_one_layer_against_float64():
     )
     np.testing.assert_allclose(layer.moving_mean, 0.2 * mean, rtol=1e-5)
     np.testing.assert_allclose(layer.moving_variance, 0.8 + 0.2 * variance, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((4, 5, 7), {}),
+        ((4, 5, 6, 7), {"axis": 1}),
+        ((4, 5, 6, 7), {"synchronized": True}),
+    ],
+)
+def test_other_inputs_go_to_keras(shape, options):
+    inputs = np.random.default_rng(0).normal(3, 2, shape).astype("float32")
+    fused = FusedBatchNormalization.from_config(
+        keras.layers.BatchNormalization(**options).get_config()
+    )
+    plain = keras.layers.BatchNormalization(**options)
+    np.testing.assert_allclose(
+        fused(inputs, training=True), plain(inputs, training=True), rtol=1e-6
+    )
 
 
 def test_copies_weights_and_keeps_frozen_layers_frozen():
