@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from keras_resnet.conv import Settings, channel_axis, layer_of_rank
-from keras_resnet.layers import StopGradient, SubsampleAndZeroPad
+from keras_resnet.layers import StopGradient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,13 +117,34 @@ class Shortcut:
 
 
 def zero_pad(block: BlockInput) -> Any:
-    """Option A: identity; subsampled and zero-padded where shapes change."""
+    """Option A: identity; subsampled and zero-padded where shapes change.
+
+    Half of the new channels come before, half after.
+    """
     if block.keeps_shape:
         return block.x
-    pad = SubsampleAndZeroPad(
-        block.filters, block.strides, name=f"{block.name}_0_zero_pad"
-    )
-    return pad(block.x)
+    x, name = block.x, f"{block.name}_0"
+    missing = block.filters - x.shape[channel_axis()]
+    if missing < 0:
+        raise ValueError(
+            f"Block {block.name!r} pads channels up to filters={block.filters} and "
+            "cannot take any away, but its input has "
+            f"{x.shape[channel_axis()]} channels."
+        )
+    if block.strides > 1:
+        pool = layer_of_rank("AveragePooling", x)
+        x = pool(1, strides=block.strides, name=f"{name}_subsample")(x)
+    # Keras pads what a data format takes for space: in the other one, the channels and
+    # all spatial axes but one. So only layers of Keras are in the file of a model.
+    halves, none = (missing // 2, missing - missing // 2), (0, 0)
+    others = [none] * (len(x.shape) - 3)
+    is_last = channel_axis() == -1
+    padding = (*others, halves) if is_last else (halves, *others)
+    return layer_of_rank("ZeroPadding", x)(
+        padding if others else halves,
+        data_format="channels_first" if is_last else "channels_last",
+        name=f"{name}_zero_pad",
+    )(x)
 
 
 def project_changes(block: BlockInput) -> Any:

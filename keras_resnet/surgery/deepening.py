@@ -11,7 +11,7 @@ from keras_resnet import structure
 from keras_resnet.initializers import own_initializer
 from keras_resnet.surgery.rebuild import copy_layer, rebuild
 
-_CARRY = re.compile("0_(conv|bn|pool|zero_pad)")
+_CARRY = re.compile("0_(conv|bn|pool|subsample|zero_pad)")
 _ANTIALIASING = re.compile(r"\d_aa")
 
 

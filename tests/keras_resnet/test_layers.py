@@ -5,8 +5,11 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from keras.src.saving import object_registration
 
+import keras_resnet
 from keras_resnet import layers
+from keras_resnet.shortcuts import BlockInput, zero_pad
 
 # Odd, even and the smallest size; two images, three channels.
 SHAPES = [(2, 7, 3), (2, 1, 3), (2, 6, 1, 3), (2, 5, 8, 3), (2, 2, 3, 4, 3)]
@@ -116,7 +119,51 @@ def test_subsample_and_zero_pad(shape, filters, strides, data_format):
     check(layer, x, expected, data_format)
 
 
+@pytest.mark.parametrize("data_format", DATA_FORMATS)
+@pytest.mark.parametrize(("filters", "strides"), [(3, 2), (7, 1), (8, 2)])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_option_a_of_layers_of_keras(
+    shape, filters, strides, data_format, monkeypatch, tmp_path
+):
+    """As the layer that it had before, and in a file that Keras alone can load."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format(data_format)
+    try:
+        x = random(shape)
+        x = x if data_format == "channels_last" else to_first(x)
+        inputs = keras.Input(x.shape[1:])
+        block = BlockInput(inputs, filters, strides, name="block")
+        model = keras.Model(inputs, zero_pad(block))
+        model.save(tmp_path / "model.keras")
+        monkeypatch.setattr(object_registration, "GLOBAL_CUSTOM_OBJECTS", {})
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        expected = layers.SubsampleAndZeroPad(filters, strides)(x)
+        np.testing.assert_array_equal(loaded(x), expected)
+    finally:
+        keras.config.set_image_data_format(before)
+
+
+def test_saved_models_and_keras_alone(monkeypatch, tmp_path):
+    """A network of the paper loads; any other says what to import."""
+    small = {"filters": (4, 8), "blocks_per_stage": (1, 1), "input_shape": (16, 16, 3)}
+    monkeypatch.setattr(object_registration, "GLOBAL_CUSTOM_OBJECTS", {})
+    for network in ("resnet20", "plainnet20", "resnet18", "resnet50d", "resnet164"):
+        model = keras_resnet.create(network, **small)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        x = random((2, 16, 16, 3))
+        np.testing.assert_allclose(loaded(x), model(x), atol=1e-6)
+    keras_resnet.create("resnet18", antialias="blur", **small).save(
+        tmp_path / "other.keras"
+    )
+    with pytest.raises(TypeError, match="'BlurPool'.*imported.*keras_resnet.layers"):
+        keras.saving.load_model(tmp_path / "other.keras")
+
+
 def test_subsample_and_zero_pad_refuses_to_narrow():
+    block = BlockInput(keras.Input((4, 4, 3)), 2, 1, name="narrow")
+    with pytest.raises(ValueError, match="'narrow'.*cannot take any away.* has 3 cha"):
+        zero_pad(block)
     with pytest.raises(ValueError, match="cannot take any away.* has 3 channels"):
         layers.SubsampleAndZeroPad(2)(np.ones((1, 4, 4, 3)))
 
