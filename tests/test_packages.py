@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     "KERAS_BACKEND": "jax",
+    # Small programs compile longer than they run.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
 }
 
 # Where nothing else can be imported, builds, saves, loads and trains for two steps.
