@@ -117,6 +117,7 @@ def build(
     model = keras.Model(inputs, x, name=name or spec.name)
     if remat:
         model = rematerialize(model, remat)
+    model.preset = None
     strides = _strides(spec, output_stride)
     if feature_levels is not None:
         model.feature_strides = {level: strides[level] for level in feature_levels}

@@ -119,7 +119,7 @@ def preprocess_input(
 
     Integers are taken as well as floats, and `x` itself is left as it is. Beyond that
     it takes a model in the second place, `preprocess_input(x, model)`, and does what
-    its weights want (`model.preset`), or nothing for a model with a `Standardize`.
+    its weights want (`model.preset`), or nothing for a model that normalises by itself.
 
     Args:
         x: Array or tensor `(..., height, width, channels)`, or `(channels, height,
@@ -168,23 +168,44 @@ def preprocess_input(
     return _standardize(x, preprocessing, axis)
 
 
+def takes_pixels(model: keras.Model) -> bool:
+    """Returns whether a model normalises by itself, before its first weights.
+
+    By `Standardize`, or Keras' `Rescaling` or `Normalization`, also in a model within.
+    """
+    for layer in _layers(model):
+        if isinstance(layer, _NORMALIZING):
+            return True
+        if layer.weights and not isinstance(layer, keras.Model):
+            return False
+    return False
+
+
+def wanted_by_weights(model: keras.Model) -> Preprocessing | None:
+    """Returns how the weights in a model, or in a model within, want images."""
+    presets = (getattr(one, "preset", None) for one in (model, *_layers(model)))
+    return next((one.preprocessing for one in presets if one is not None), None)
+
+
 def _wanted(model: keras.Model) -> Preprocessing:
     """Returns what turns pixels 0..255 into what a model takes."""
-    for layer in _layers(model):
-        if isinstance(layer, Standardize):
-            channels = len(layer.preprocessing.mean)
-            return Preprocessing((0.0,) * channels, (1.0,) * channels, scale=1.0)
-    preset = getattr(model, "preset", None)
-    if preset is None or preset.preprocessing is None:
+    if takes_pixels(model):
+        channels = model.input_shape[-1]
+        if keras.config.image_data_format() == "channels_first":
+            channels = model.input_shape[1]
+        return Preprocessing((0.0,) * channels, (1.0,) * channels, scale=1.0)
+    wanted = wanted_by_weights(model)
+    if wanted is None:
         raise ValueError(
             f"Nothing tells how {model.name!r} wants its images, for it has no weights "
-            "of a preset (`model.preset`): pass `mode=` instead of the model."
+            "of a preset (`model.preset`), or was copied or saved since, which keeps "
+            "none: pass `mode=` instead of the model."
         )
-    wanted: Preprocessing = preset.preprocessing
     return wanted
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yields the layers, and after each model within its own."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):
@@ -389,6 +410,9 @@ class Standardize(keras.layers.Layer):
 
     def _axis(self, ndim: int) -> int:
         return -1 if self.data_format == "channels_last" else 1 - ndim
+
+
+_NORMALIZING = (Standardize, keras.layers.Rescaling, keras.layers.Normalization)
 
 
 def _pixel_part(preprocessing: Preprocessing) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import random
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -81,15 +82,17 @@ def fit_arrays(
         weights: What `keras_resnet.load_weights` takes, for a network that is built;
             its classifier stays random where they have another number of classes.
         preprocessing: How pixels become what the network takes; only the pixel part
-            counts. Defaults to nothing if the network has a `Standardize` layer, else
-            to what the weights in it want (`model.preset`), else to ImageNet's mean
-            and standard deviation.
+            counts. Defaults to nothing if the network normalises before its first
+            weights, by `Standardize` or Keras' `Rescaling` or `Normalization`, also in
+            a model within; else to what its weights want (`model.preset`); else, where
+            they are random, to ImageNet's mean and standard deviation. A model that was
+            copied or loaded has no `preset`, and needs it said.
         seed: Decides order, augmentation and dropout; also the weights of a network
             that is built.
         distribution: `"data_parallel"` to train on all local devices, or on those of a
             `keras.distribution.DataParallel`; needs the JAX backend. Defaults to one
             device.
-        callbacks: More callbacks.
+        callbacks: More callbacks; none that sets the learning rate or resumes.
         verbose: As for `keras.Model.fit`.
         workers: Threads that prepare batches.
 
@@ -103,7 +106,7 @@ def fit_arrays(
         ValueError: If the arrays, the recipe, the network or the devices do not fit
             each other; if the recipe would freeze random weights; if there are fewer
             images than one batch; if the augmentation has an operation that only the
-            pipelines have.
+            pipelines have; if a callback does what only the recipe can.
 
     Example:
 
@@ -111,6 +114,7 @@ def fit_arrays(
     >>> fitted.model.save("resnet20.keras")
     """
     augmentation = Augmentation.parse(recipe.augmentation)
+    _check_callbacks(callbacks)
     labels = _checked(images, labels, "training")
     with _seeded(seed):
         model = _model(network, recipe, int(labels.max()) + 1, weights)
@@ -119,6 +123,13 @@ def fit_arrays(
         raise ValueError(
             f"The model {model.name!r} takes images of any size: say with the recipe's "
             "'image_size' at which to train it."
+        )
+    if "inception_crop" in recipe.augmentation and min(images.shape[1:3]) <= size:
+        warnings.warn(
+            f"{recipe.augmentation!r} enlarges parts of images that are no larger than "
+            f"the {size} pixels of a view: 'pad_crop(4)|flip' keeps their scale, as in "
+            "the recipes 'onecycle_cifar' and 'finetune_cifar'.",
+            stacklevel=2,
         )
     mesh = _distribution(distribution)
     part = _part(recipe, mesh)
@@ -151,7 +162,7 @@ def fit_arrays(
         steps = updates * recipe.accumulate
         for train_size, epochs in _runs(recipe.train_sizes(size)):
             numbered = functools.partial(
-                source.numbered, epochs.start, steps, _frame(recipe, train_size)
+                source.numbered, epochs.start, steps, _frame(recipe, train_size, images)
             )
             trainee.fit(
                 _Ahead(numbered, steps * len(epochs), pool),
@@ -266,7 +277,7 @@ class _ValidationBatches:
         self._images = images
         self._labels = _checked(images, labels, "validation", classes)
         self._batch_size = batch_size
-        self._frame = _frame(recipe, size)
+        self._frame = _frame(recipe, size, images)
 
     def __len__(self) -> int:
         return math.ceil(len(self._images) / self._batch_size)
@@ -340,6 +351,27 @@ def _checked(
             f"{labels.max()}."
         )
     return labels.astype(np.int32)
+
+
+def _check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    for callback in callbacks:
+        if isinstance(callback, _OF_THE_RECIPE):
+            raise ValueError(
+                f"{type(callback).__name__} cannot set the learning rate, which is the "
+                "recipe's: leave it out, and choose `schedule`, `learning_rate` and "
+                "`drops` in the recipe."
+            )
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "BackupAndRestore cannot resume `fit_arrays`: save by ModelCheckpoint "
+                "instead, or train with pipelines.train_imagenet, which resumes."
+            )
+
+
+_OF_THE_RECIPE = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
 
 
 @contextlib.contextmanager
@@ -421,8 +453,11 @@ def _part(recipe: Recipe, mesh: keras.distribution.DataParallel | None) -> int:
     return part
 
 
-def _frame(recipe: Recipe, size: int) -> Frame:
-    return Frame(size, round(size * recipe.resize_ratio), recipe.interpolation)
+def _frame(recipe: Recipe, size: int, images: np.ndarray) -> Frame:
+    # What is no larger than the view would be enlarged only to lose its border.
+    is_small = min(images.shape[1:3]) <= size
+    resize = size if is_small else round(size * recipe.resize_ratio)
+    return Frame(size, resize, recipe.interpolation)
 
 
 def _runs(sizes: tuple[int, ...]) -> list[tuple[int, range]]:

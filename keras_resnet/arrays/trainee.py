@@ -6,7 +6,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_resnet.preprocessing import Preprocessing, Standardize
+from keras_resnet.preprocessing import (
+    Preprocessing,
+    Standardize,
+    takes_pixels,
+    wanted_by_weights,
+)
 from keras_resnet.training.averaging import moved, new_share
 from keras_resnet.training.copying import POLICIES, trainable_copy
 from keras_resnet.training.losses import mirrored, top_k
@@ -17,6 +22,9 @@ from keras_resnet.training.schedules import Plateau, Schedule
 
 class Trainee(keras.Model):
     """A copy of a classifier that `fit` trains as a recipe says.
+
+    What is saved of it, as by `keras.callbacks.ModelCheckpoint`, is the classifier as
+    it would be if training ended there.
 
     Takes uint8 pixels `(batch, height, width, 3)` of any size, RGB, and gives float32
     logits `(batch, classes)`. In training its loss is the recipe's; in evaluation it is
@@ -32,17 +40,15 @@ class Trainee(keras.Model):
     Args:
         model: A functional model in channels-last format that ends in its classifier.
         recipe: The recipe.
-        preprocessing: How pixels become what `model` takes. Defaults to nothing if it
-            has a `Standardize` layer, else to what its weights want (`model.preset`),
-            else to ImageNet's mean and standard deviation.
+        preprocessing: As for `fit_arrays`.
 
     Attributes:
         network: The copy. Its layers have the names of `model`'s and the weights that
             it had.
 
     Raises:
-        ValueError: If the model does not end in a classifier or the recipe freezes what
-            it does not have.
+        ValueError: If the model does not end in a classifier, the recipe freezes what
+            it does not have, or nothing tells how the model wants its pixels.
 
     Example:
 
@@ -61,13 +67,12 @@ class Trainee(keras.Model):
         self.network = trainable_copy(model, recipe)
         self.classes = self.network.output_shape[-1]
         self.standardize = None
-        takes_pixels = any(isinstance(layer, Standardize) for layer in model.layers)
-        if preprocessing or not takes_pixels:
-            preset = getattr(model, "preset", None)
+        if preprocessing or not takes_pixels(model):
             self.standardize = Standardize.from_preprocessing(
-                preprocessing or (preset and preset.preprocessing) or Preprocessing(),
-                dtype=self.dtype_policy,
+                preprocessing or _wanted(model), dtype=self.dtype_policy
             )
+        # In a function, lest Keras take it for a part of this model.
+        self._copy = functools.partial(keras.models.clone_model, model)
         self._loss_per_image = make_loss(recipe, self.classes)
         self._averages = []
         if recipe.ema:
@@ -157,7 +162,9 @@ class Trainee(keras.Model):
             )
         if sample_weight is not None:
             losses = losses * ops.cast(sample_weight, losses.dtype)
-        return ops.mean(losses)
+        # Those of regularizers, of which an evaluation in nats knows nothing.
+        own = [ops.cast(loss, "float32") for loss in self.losses] if training else []
+        return sum(own, ops.mean(losses))
 
     def average(self) -> None:
         """Moves the averages, once for every update that is due."""
@@ -187,10 +194,35 @@ class Trainee(keras.Model):
         self.average()
         return [ops.convert_to_numpy(average) for average in self._averages]
 
+    def trained(self) -> keras.Model:
+        """Returns a copy of the classifier with the weights or averages of now."""
+        copied = self._copy()
+        copied.set_weights(self.final_weights())
+        return copied
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Saves `trained()`, with the arguments of `keras.Model.save`."""
+        self.trained().save(*args, **kwargs)
+
+    def save_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Saves the weights of `trained()`, as `keras.Model.save_weights`."""
+        self.trained().save_weights(*args, **kwargs)
+
     def _logits(self, pixels: Any, training: bool) -> Any:
         if self.standardize is not None:
             pixels = self.standardize(pixels)
         return self.network(pixels, training=training)
+
+
+def _wanted(model: keras.Model) -> Preprocessing:
+    """Returns how a model wants its pixels: as its weights do, ImageNet's if random."""
+    wanted = wanted_by_weights(model)
+    if wanted is None and not hasattr(model, "preset"):
+        raise ValueError(
+            f"Nothing tells how {model.name!r} wants its pixels, for a model that was "
+            "copied, loaded or made otherwise has no `preset`: pass `preprocessing`."
+        )
+    return wanted or Preprocessing()
 
 
 class _EvaluatesAverages(keras.callbacks.Callback):

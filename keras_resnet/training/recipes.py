@@ -118,6 +118,27 @@ _ONECYCLE = Recipe(
     augmentation="pad_crop(4)|flip",
 )
 
+# Batch norms are frozen. Left to train, they would normalise a small batch by
+# its own statistics, while evaluation takes moving averages that start at the
+# pretrained values and, in a short run, end between these and the new ones
+# (docs/results.md has what that costs, and where it does not).
+_FINETUNE = Recipe(
+    name="finetune",
+    source="one short cycle at a low rate from given weights (1805.08974), "
+    "lower for earlier stages (1801.06146, section 3.2)",
+    epochs=10,
+    batch_size=32,
+    base_batch_size=32,
+    learning_rate=0.01,
+    schedule="one_cycle",
+    nesterov=True,
+    augmentation="inception_crop(0.08,1)|flip",
+    resize_ratio=_IMAGENET_CROP,
+    batch_norm="frozen",
+    frozen_stages=("conv1", "conv2"),
+    stage_rate_decay=0.7,
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -267,25 +288,15 @@ RECIPES: dict[str, Recipe] = {
             epochs=18,
             base_batch_size=128,
         ),
-        # Batch norms are frozen. Left to train, they would normalise a small batch by
-        # its own statistics, while evaluation takes moving averages that start at the
-        # pretrained values and, in a short run, end between these and the new ones
-        # (docs/results.md has what that costs, and where it does not).
-        Recipe(
-            name="finetune",
-            source="one short cycle at a low rate from given weights (1805.08974), "
-            "lower for earlier stages (1801.06146, section 3.2)",
-            epochs=10,
-            batch_size=32,
-            base_batch_size=32,
-            learning_rate=0.01,
-            schedule="one_cycle",
-            nesterov=True,
-            augmentation="inception_crop(0.08,1)|flip",
-            resize_ratio=_IMAGENET_CROP,
-            batch_norm="frozen",
-            frozen_stages=("conv1", "conv2"),
-            stage_rate_decay=0.7,
+        _FINETUNE,
+        # Where images are as small as what the network takes, parts of them enlarged
+        # are other images (docs/recipes.md).
+        dataclasses.replace(
+            _FINETUNE,
+            name="finetune_cifar",
+            source=f"{_FINETUNE.source}; the views of 1512.03385, section 4.2",
+            augmentation="pad_crop(4)|flip",
+            resize_ratio=1.0,
         ),
     )
 }

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -11,11 +12,14 @@ from other_backend import answer_of
 from PIL import Image
 
 import keras_resnet
+from keras_resnet import Settings
 from keras_resnet.arrays import __main__ as command
 from keras_resnet.arrays.fit import TrainingBatches, fit_arrays
 from keras_resnet.arrays.trainee import Trainee
 from keras_resnet.arrays.views import KERNELS, MEAN_COLOUR, Augmentation, Frame
-from keras_resnet.training import Recipe, augmentation
+from keras_resnet.preprocessing import Preprocessing, preprocess_input
+from keras_resnet.training import RECIPES, Recipe, augmentation
+from keras_resnet.weights import LocatedWeights
 
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
@@ -260,6 +264,116 @@ def test_backend(backend, steps, images_and_labels, initial, tmp_path):
         np.testing.assert_allclose(fourth, second, atol=1e-5)
 
 
+# What goes into the model, the loss and the files.
+
+
+def test_pixels_are_normalised_once(initial):
+    """Whoever does it, and wherever: within a nested model too."""
+    pixels = drawings(4)[0].astype("float32")
+    how = Preprocessing((0.4, 0.5, 0.6), (0.2, 0.2, 0.2), channels="bgr")
+    network = keras_resnet.build(TINY, input_shape=(SIZE, SIZE, 3))
+    inside = keras_resnet.build(TINY, input_shape=(SIZE, SIZE, 3), preprocessing=how)
+    for model in (network, inside):
+        model.set_weights(initial)
+    rescaling = keras.layers.Rescaling(1 / 51, [-2.0, -2.5, -3.0])
+    told = keras_resnet.build(TINY, input_shape=(SIZE, SIZE, 3))
+    told.set_weights(initial)
+    told.preset = LocatedWeights("", "", preprocessing=how)
+    expected = network(preprocess_input(pixels, mode=how))
+    for model, images in (
+        (_wrapped(inside), pixels),
+        (_wrapped(keras.Sequential([rescaling, network])), pixels[..., ::-1]),
+        (_wrapped(told), pixels),
+        (told, pixels),
+    ):
+        logits = Trainee(model, STEPS)(images)
+        np.testing.assert_allclose(keras.ops.softmax(logits), expected, atol=1e-5)
+    # A copy has lost what it wants, and would be trained on something else.
+    copied = keras.models.clone_model(told)
+    with pytest.raises(ValueError, match="wants its pixels.*pass `preprocessing`"):
+        Trainee(copied, STEPS)
+    copied.set_weights(initial)
+    logits = Trainee(copied, STEPS, how)(pixels)
+    np.testing.assert_allclose(keras.ops.softmax(logits), expected, atol=1e-5)
+
+
+def _wrapped(model):
+    """A classifier that gives the probabilities of the one within."""
+    inputs = keras.Input((SIZE, SIZE, 3))
+    logits = keras.ops.log(model(inputs))
+    head = keras.layers.Dense(CLASSES, activation="softmax", kernel_initializer=_EYE)
+    return keras.Model(inputs, head(logits))
+
+
+_EYE = keras.initializers.Identity()
+
+
+def test_regularizers_are_part_of_the_loss(images_and_labels, initial):
+    images, labels = (array[:16] for array in images_and_labels)
+    settings = Settings(kernel_regularizer=keras.regularizers.L2(0.01))
+    losses = []
+    for options in ({}, {"settings": settings}):
+        model = keras_resnet.build(TINY, input_shape=(SIZE, SIZE, 3), **options)
+        model.set_weights(initial)
+        trainee = Trainee(model, STEPS)
+        logits = trainee(images, training=True)
+        losses += [
+            float(trainee.compute_loss(images, labels, logits, training=training))
+            for training in (True, False)
+        ]
+    penalty = 0.01 * sum((w**2).sum() for w in initial if w.ndim == 4)
+    np.testing.assert_allclose(losses[2] - losses[0], penalty, rtol=1e-4)
+    assert losses[1] == losses[3]
+
+
+def test_checkpoints_are_of_the_training(images_and_labels, initial, tmp_path):
+    images, labels = (array[:32] for array in images_and_labels)
+    checkpoint = keras.callbacks.ModelCheckpoint
+    callbacks = [
+        checkpoint(tmp_path / "{epoch}.keras"),
+        checkpoint(tmp_path / "{epoch}.weights.h5", save_weights_only=True),
+    ]
+    model = tiny(initial)
+    fit_arrays(model, STEPS, images, labels, callbacks=callbacks, verbose=0)
+    saved = [keras.saving.load_model(tmp_path / f"{epoch}.keras") for epoch in (1, 2)]
+    weights = tiny(initial)
+    weights.load_weights(tmp_path / "2.weights.h5")
+    for ours, theirs, truth in zip(
+        *(one.get_weights() for one in (saved[1], weights, model)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, truth)
+        np.testing.assert_array_equal(theirs, truth)
+    np.testing.assert_allclose(
+        saved[1](normalised(images)), model(normalised(images)), atol=1e-6
+    )
+    first, last = (one.get_weights()[0] for one in saved)
+    assert np.abs(first - last).max() > 1e-3
+
+
+def test_images_as_small_as_the_views_stay_whole(images_and_labels, initial):
+    """What is no larger than the network wants is neither enlarged nor cropped."""
+    images, labels = (array[:32] for array in images_and_labels)
+    recipe = dataclasses.replace(STEPS, epochs=1, ema=0.0, resize_ratio=8 / 7)
+    model = tiny(initial)
+    fitted = fit_arrays(
+        model, recipe, images, labels, validation=(images, labels), verbose=0
+    )
+    shares = model.predict(normalised(images), verbose=0)
+    expected = -np.log(shares[np.arange(32), labels]).mean()
+    np.testing.assert_allclose(fitted.history.history["val_loss"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "count"), [("finetune", 1), ("finetune_cifar", 0)])
+def test_small_images_are_not_enlarged_without_a_word(name, count, initial):
+    recipe = dataclasses.replace(RECIPES[name], frozen_stages=())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with pytest.raises(ValueError, match="do not fill one batch"):
+            fit_arrays(tiny(initial), recipe, *drawings(8), verbose=0)
+    sentences = [str(one.message) for one in caught]
+    assert sum("enlarges parts" in sentence for sentence in sentences) == count
+
+
 # What cannot be trained.
 
 
@@ -274,6 +388,13 @@ def test_backend(backend, steps, images_and_labels, initial, tmp_path):
         ({}, {"labels": np.full(40, 3)}, "classes=4"),
         ({}, {"images": np.zeros((40, SIZE, SIZE, 3), "float32")}, "uint8"),
         ({}, {"weights": "imagenet"}, "load_weights"),
+        ({}, {"callbacks": [keras.callbacks.ReduceLROnPlateau()]}, "is the recipe's"),
+        (
+            {},
+            {"callbacks": [keras.callbacks.LearningRateScheduler(float)]},
+            "LearningRateScheduler cannot .* choose `schedule`",
+        ),
+        ({}, {"callbacks": [keras.callbacks.BackupAndRestore("x")]}, "cannot resume"),
     ],
 )
 def test_refused(changes, options, message, images_and_labels, initial):

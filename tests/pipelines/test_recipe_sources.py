@@ -30,7 +30,7 @@ from pipelines.data.augmentation import Augmentation
 torch = pytest.importorskip("torch")
 
 FFCV = [name for name in RECIPES if name.startswith("ffcv")]
-OUR_OWN = {"onecycle", "onecycle_cifar", "finetune"}
+OUR_OWN = {"onecycle", "onecycle_cifar", "finetune", "finetune_cifar"}
 """Recipes that no source has."""
 
 STEPS_PER_EPOCH = 4
