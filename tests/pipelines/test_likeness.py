@@ -114,6 +114,24 @@ def test_all_pairs_are_found_as_by_comparing_each_with_each(monkeypatch):
         }
 
 
+def test_images_that_are_all_alike_are_not_all_compared(monkeypatch):
+    monkeypatch.setattr(likeness, "_MOST_IN_A_BAND", 4)
+    compared = []
+
+    def counted(greys, others):
+        compared.append(len(greys))
+        return np.ones(len(greys))
+
+    monkeypatch.setattr(likeness, "correlation", counted)
+    alike = np.random.default_rng(3).integers(0, 256, (1, 8, 9)).astype(np.uint8)
+    found = find_alike(
+        looks(alike.repeat(300, 0), 1), looks(alike.repeat(50, 0), 2), most_pairs=50
+    )
+    assert found.images == 50
+    assert {pair.train.shard // 3 for pair in found.pairs} <= {0, 1, 2, 3}
+    assert sum(compared) <= 50 * 4 * 4
+
+
 def changed(image, how):
     picture = Image.fromarray(image)
     if how == "compressed":

@@ -25,6 +25,7 @@ LEAST_DEVIATION = 4
 """An image whose greys, from 0 to 255, deviate less is too flat to be compared."""
 
 _BANDS = MOST_BITS + 1  # So that hashes which differ by so few bits agree in one.
+_MOST_IN_A_BAND = 512
 _PAIRS_AT_ONCE = 2**20
 _TRIED = 64
 
@@ -79,9 +80,11 @@ NONE_ALIKE = Alike()
 def find_alike(train: Looks, validation: Looks, most_pairs: int = 20) -> Alike:
     """Finds the validation images that look like a training image.
 
-    All pairs whose hashes differ by `MOST_BITS` bits or fewer are found, without
-    comparing each image with each other one: cut into bands, they agree in one. The
-    greys are compared with those of the 64 nearest in a band at most.
+    Pairs whose hashes differ by `MOST_BITS` bits or fewer are found without comparing
+    each image with each other one: cut into bands, they agree in one. Where more than
+    512 training images have the same band, the first of them are looked at, so that
+    the time grows with the images even if all are alike; of those, the greys of the 64
+    nearest are compared.
 
     Args:
         train: The training images.
@@ -206,6 +209,7 @@ def _candidates(
         order = np.argsort(ours, kind="stable")
         starts = np.searchsorted(ours[order], theirs, "left")
         counts = np.searchsorted(ours[order], theirs, "right") - starts
+        counts = np.minimum(counts, _MOST_IN_A_BAND)
         parts = np.cumsum(counts) // _PAIRS_AT_ONCE
         cuts = np.flatnonzero(np.diff(parts)) + 1
         for rows in np.split(np.arange(len(theirs)), cuts):
