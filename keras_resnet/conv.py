@@ -84,7 +84,7 @@ class Settings:
         and last slices: input that is constant in depth stays so, and gives what the
         network in two dimensions gives (see `keras_resnet.load_weights`).
 
-        A strided 1x1 convolution of fewer than 16 channels is a layer
+        A strided 1x1 convolution of fewer than 16 channels, but for volumes, is a layer
         `{name}_subsample` and a convolution without stride, which is the same function.
 
         Args:
@@ -115,7 +115,8 @@ class Settings:
             elif strides > 1:
                 x = _zero_padding(x, extent, f"{name}_pad")
                 padding = "valid"
-        if kernel_size == 1 < strides and x.shape[channel_axis()] < _FEW_CHANNELS:
+        few = rank(x) < 3 and x.shape[channel_axis()] < _FEW_CHANNELS
+        if few and kernel_size == 1 < strides:
             subsample = layer_of_rank("AveragePooling", x)
             x = subsample(1, strides=strides, name=f"{name}_subsample")(x)
             strides = 1

@@ -54,8 +54,8 @@ def _reflected(x: Any, axes: range) -> Any:
 class SubsampleAndZeroPad(_SpatialLayer):
     """Identity across a change of shape, without parameters (option A, section 3.3).
 
-    For files of models that have it: new ones have layers of Keras in its place, see
-    `keras_resnet.shortcuts.zero_pad`.
+    For volumes, and for files of models that have it: others have layers of Keras in
+    its place, see `keras_resnet.shortcuts.zero_pad`.
 
     Keeps every `strides`-th position on each spatial axis and pads the channels with
     zeros, half before and half after, up to `filters` channels.

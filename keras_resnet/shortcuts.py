@@ -13,8 +13,8 @@ from typing import Any
 
 import keras
 
-from keras_resnet.conv import Settings, channel_axis, layer_of_rank
-from keras_resnet.layers import StopGradient
+from keras_resnet.conv import Settings, channel_axis, layer_of_rank, rank
+from keras_resnet.layers import StopGradient, SubsampleAndZeroPad
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +131,9 @@ def zero_pad(block: BlockInput) -> Any:
             "cannot take any away, but its input has "
             f"{x.shape[channel_axis()]} channels."
         )
+    if rank(x) == 3:  # TensorFlow pools volumes of float64 on no processor.
+        pad = SubsampleAndZeroPad(block.filters, block.strides, name=f"{name}_zero_pad")
+        return pad(x)
     if block.strides > 1:
         pool = layer_of_rank("AveragePooling", x)
         x = pool(1, strides=block.strides, name=f"{name}_subsample")(x)

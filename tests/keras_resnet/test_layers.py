@@ -121,7 +121,7 @@ def test_subsample_and_zero_pad(shape, filters, strides, data_format):
 
 @pytest.mark.parametrize("data_format", DATA_FORMATS)
 @pytest.mark.parametrize(("filters", "strides"), [(3, 2), (7, 1), (8, 2)])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if len(shape) < 5])
 def test_option_a_of_layers_of_keras(
     shape, filters, strides, data_format, monkeypatch, tmp_path
 ):
