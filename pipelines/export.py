@@ -21,7 +21,7 @@ _QUANTIZE = flags.DEFINE_list(
     "Other numbers than float32, with commas: float16, int8.",
 )
 _OUTPUT_DIR = flags.DEFINE(
-    cli.Path(optional=True), "output_dir", "", "Gets the exports; exports/ in the run."
+    cli.Path(), "output_dir", None, "Gets the exports; exports/ in the run."
 )
 
 

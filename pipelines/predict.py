@@ -16,9 +16,9 @@ _MODEL = flags.DEFINE(
     cli.Path(), "model", "runs/demo", "A run's folder, or that of one exported version."
 )
 _OUTPUT = flags.DEFINE(
-    cli.Path(optional=True),
+    cli.Path(),
     "output",
-    "",
+    None,
     "A new .csv or .jsonl file that gets a row for each image.",
 )
 _EMBEDDINGS = flags.DEFINE_bool(

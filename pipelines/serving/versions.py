@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import files
+from pipelines.data import folders
 
 MADE_FROM = Path("assets.extra", "made_from.json")
 """What a version was made from; servers leave files there alone."""
@@ -60,27 +61,38 @@ def next_version(
     Returns:
         The folder of the newest version.
 
+    Raises:
+        UserError: If another process is making a version there.
+
     Example:
 
     >>> next_version(Path("serving/resnet20"), model_fingerprint(directory), write)
     PosixPath('serving/resnet20/1')
     """
-    served.mkdir(parents=True, exist_ok=True)
-    newest = max(versions(served), default=0)
-    if newest and read_made_from(served / str(newest)).get("model") == made_from:
-        return served / str(newest)
-    target = served / str(newest + 1)
-    # Not among the versions: what a server finds there it may load.
-    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=served.parent))
-    version = temporary / "version"  # Others may read it, as not what holds it.
-    version.mkdir()
-    try:
-        write(version)
-        _note(version, {"model": made_from, "about": about or {}})
-        os.rename(version, target)
-    finally:
-        shutil.rmtree(temporary)
+    if found := _made_of(served, made_from):
+        return found
+    with folders.held(served):
+        if found := _made_of(served, made_from):  # By another process, just now.
+            return found
+        target = served / str(max(versions(served), default=0) + 1)
+        # Not among the versions: what a server finds there it may load.
+        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=served.parent))
+        version = temporary / "version"  # Others may read it, as not what holds it.
+        version.mkdir()
+        try:
+            write(version)
+            _note(version, {"model": made_from, "about": about or {}})
+            os.rename(version, target)
+        finally:
+            shutil.rmtree(temporary)
     return target
+
+
+def _made_of(served: Path, made_from: dict[str, str]) -> Path | None:
+    """Returns the newest version if that is what it was made from."""
+    numbers = versions(served) if served.is_dir() else []
+    newest = served / str(max(numbers, default=0))
+    return newest if read_made_from(newest).get("model") == made_from else None
 
 
 def _note(version: Path, values: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipelines.components.exporter import exporter
+from pipelines.data import folders
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
 from pipelines.serving.formats import FORMATS
@@ -51,6 +52,14 @@ def test_the_same_again_does_nothing(tiny_model, drawings, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert exporter(tiny_model, drawings, tmp_path, to="litert") == first
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_one_process_makes_a_version(tiny_model, drawings, tmp_path):
+    with (
+        folders.held(tmp_path / "resnet20" / "litert-float32"),
+        pytest.raises(UserError, match="another process .* is writing"),
+    ):
+        exporter(tiny_model, drawings, tmp_path, to="litert")
 
 
 def test_other_answers_are_no_version(tiny_model, drawings, tmp_path, monkeypatch):
