@@ -45,7 +45,10 @@ class Classifier(tf.Module):
         top_k: int,
     ) -> None:
         super().__init__()
-        self.network = network
+        # Keras' variables would be saved beside copies of themselves, of which TF
+        # Serving restores only the copies: what is saved are TensorFlow's own.
+        self.network = network.__call__
+        self.weights = [variable.value for variable in network.variables]
         self.preprocessing = preprocessing
         self.top_k = top_k
         self.labels = tf.lookup.StaticHashTable(

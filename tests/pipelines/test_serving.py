@@ -271,6 +271,29 @@ def test_saved_model_cli_shows_the_signatures(version):
     assert "shape: (-1, -1, -1, 3)" in output
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_answers_in_a_session(version, validation, signatures):
+    """As TF Serving loads it, which looks at no objects but only at the graph."""
+    tf1 = tf.compat.v1
+    images = np.array(validation[0][:4], object)
+    expected = {
+        name: signatures[name](image_bytes=tf.constant(images))
+        for name in (BYTES_SIGNATURE, FEATURES_SIGNATURE)
+    }
+    with tf1.Session(graph=tf.Graph()) as session:
+        graph = tf1.saved_model.loader.load(session, ["serve"], str(version))
+        for name, values in expected.items():
+            signature = graph.signature_def[name]
+            outputs = {key: signature.outputs[key].name for key in values}
+            fed = {signature.inputs["image_bytes"].name: images}
+            answer = session.run(outputs, fed)
+            for key, value in values.items():
+                if value.dtype == tf.float32:
+                    np.testing.assert_allclose(answer[key], value, rtol=1e-4)
+                else:
+                    np.testing.assert_array_equal(answer[key], value)
+
+
 def test_predict_request_fits_the_signature(version, validation):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "resnet20"
