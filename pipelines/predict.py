@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> None:
     from rich.console import Console
 
     from pipelines.components.predictor import check_output, image_files, predictor
-    from pipelines.serving.local import find_version, load_classifier
+    from pipelines.serving.local import load_classifier
+    from pipelines.serving.versions import find_version
 
     paths = image_files(arguments)
     if _OUTPUT.value:

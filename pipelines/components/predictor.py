@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from pipelines.data.sources.layout import IMAGE_SUFFIXES
 from pipelines.errors import UserError, printable
-from pipelines.serving.local import Answer, find_version, load_classifier
-from pipelines.serving.versions import read_made_from
+from pipelines.serving.local import Answer, load_classifier
+from pipelines.serving.versions import find_version, read_made_from
 
 _BATCH = 64
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 from pipelines.data.images import inspect
 from pipelines.errors import UserError
 from pipelines.serving.signatures import BYTES_SIGNATURE, FEATURES_SIGNATURE
-from pipelines.serving.versions import versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ def load_classifier(version: Path, *, features: bool = False) -> Classify:
     """Loads an exported model.
 
     Args:
-        version: Its folder, see `find_version`.
+        version: Its folder, see `pipelines.serving.versions.find_version`.
         features: Whether answers have features.
 
     Returns:
@@ -88,27 +87,6 @@ def load_classifier(version: Path, *, features: bool = False) -> Classify:
         ]
 
     return classify
-
-
-def find_version(model: Path) -> Path:
-    """Returns the folder of an exported model's version.
-
-    Args:
-        model: A run's folder, whose newest version is taken, or one version's folder.
-
-    Raises:
-        UserError: If there is no exported model.
-    """
-    if (model / "saved_model.pb").is_file():
-        return model
-    served = [path for path in (model / "serving").glob("[!.]*") if path.is_dir()]
-    found = [path / str(versions(path)[-1]) for path in served if versions(path)]
-    if not found:
-        raise UserError(
-            f"--model={model} holds no exported model; give the --output_dir of a "
-            "finished `python -m pipelines.train_imagenet`"
-        )
-    return found[0]
 
 
 def _read(path: Path) -> tuple[bytes, str | None]:

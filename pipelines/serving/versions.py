@@ -1,16 +1,18 @@
 """Versions of a served model: numbered folders, whole, that say what they are of."""
 
+import contextlib
+import datetime
 import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pipelines import files
 from pipelines.data import folders
+from pipelines.errors import UserError
 
 MADE_FROM = Path("assets.extra", "made_from.json")
 """What a version was made from; servers leave files there alone."""
@@ -22,6 +24,32 @@ def versions(served: Path) -> list[int]:
     return sorted(int(name) for name in names if re.fullmatch("[0-9]+", name))
 
 
+def newest(served: Path) -> Path | None:
+    """Returns the version that servers answer with, None where there is none."""
+    numbers = versions(served) if served.is_dir() else []
+    return served / str(numbers[-1]) if numbers else None
+
+
+def find_version(model: Path) -> Path:
+    """Returns the folder of an exported model's version.
+
+    Args:
+        model: A run's folder, whose newest version is taken, or one version's folder.
+
+    Raises:
+        UserError: If there is no exported model.
+    """
+    if (model / "saved_model.pb").is_file():
+        return model
+    served = [path for path in (model / "serving").glob("[!.]*") if path.is_dir()]
+    for found in filter(None, map(newest, served)):
+        return found
+    raise UserError(
+        f"--model={model} holds no exported model; give the --output_dir of a "
+        "finished `python -m pipelines.train_imagenet`"
+    )
+
+
 def read_made_from(version: Path) -> dict[str, Any]:
     """Returns what a version was made from; empty for one that does not say.
 
@@ -30,7 +58,8 @@ def read_made_from(version: Path) -> dict[str, Any]:
 
     Returns:
         `"model"`, fingerprints of the trained model's files; `"about"`, what was noted
-        beside them; and `"files"`, SHA-256 of the version's own.
+        beside them; `"files"`, SHA-256 of the version's own; `"made"`, when, in UTC,
+        ISO 8601; and of a copy `"pushed"`, what was noted of that.
     """
     try:
         values = json.loads((version / MADE_FROM).read_text(encoding="utf-8"))
@@ -69,42 +98,162 @@ def next_version(
     >>> next_version(Path("serving/resnet20"), model_fingerprint(directory), write)
     PosixPath('serving/resnet20/1')
     """
-    if found := _made_of(served, made_from):
+    values = {"model": made_from, "about": about or {}}
+
+    def make(version: Path) -> None:
+        write(version)
+        _note(version, values)
+
+    return _next(served, "model", values, make)
+
+
+def copy_version(
+    source: Path,
+    served: Path,
+    pushed: dict[str, Any],
+    check: Callable[[Path], None] = lambda version: None,
+) -> Path:
+    """Makes a copy of a version the next one elsewhere, unless the newest is the same.
+
+    Args:
+        source: The folder of a version.
+        served: The folder of the other versions, see `next_version`.
+        pushed: What to note of the copy.
+        check: Raises if a copy must not become a version.
+
+    Returns:
+        The folder of the newest version.
+
+    Raises:
+        UserError: If the source is not what was written, or another process is making
+            a version there.
+
+    Example:
+
+    >>> copy_version(Path("runs/demo/serving/resnet20/1"), Path("/models/demo"), {})
+    PosixPath('/models/demo/1')
+    """
+    values = {"files": _checksums(source), **read_made_from(source), "pushed": pushed}
+
+    def make(version: Path) -> None:
+        _copy(source, version, values)
+        check(version)
+
+    return _next(served, "files", values, make)
+
+
+def roll_back(served: Path, pushed: dict[str, Any]) -> tuple[Path, int]:
+    """Makes the version before the newest the newest again, under the next number.
+
+    A number never changes its meaning, so that no server goes on with what it loaded
+    under it before, and none finds a version gone while it loads it. Again, it goes
+    further back.
+
+    Args:
+        served: The folder of the versions.
+        pushed: What to note of it.
+
+    Returns:
+        The folder of the new version, and which one it is a copy of.
+
+    Raises:
+        UserError: If there is none before it, or that one is not what was written.
+
+    Example:
+
+    >>> roll_back(Path("/models/demo"), {})
+    (PosixPath('/models/demo/3'), 1)
+    """
+    if not newest(served):
+        raise UserError(f"{served} holds no versions; give the folder of a model's")
+    with folders.held(served):
+        first = _first(served / str(versions(served)[-1]))
+        before = [number for number in versions(served) if number < first]
+        if not before:
+            raise UserError(f"{served} has no version before {first} to go back to")
+        source = served / str(before[-1])
+        number = _first(source)
+        values = {"files": _checksums(source), **read_made_from(source)}
+        pushed = {**values.get("pushed", {}), **pushed, "again": number}
+        with _appearing(served) as version:
+            _copy(source, version, {**values, "pushed": pushed})
+    return served / version.name, number
+
+
+def _first(version: Path) -> int:
+    """Returns the number under which a version was pushed at first."""
+    return read_made_from(version).get("pushed", {}).get("again", int(version.name))
+
+
+def _next(
+    served: Path, key: str, values: dict[str, Any], make: Callable[[Path], None]
+) -> Path:
+    """Makes the next version, unless the newest notes the same value under `key`."""
+
+    def same() -> Path | None:
+        found = newest(served)
+        is_same = found and read_made_from(found).get(key) == values[key]
+        return found if is_same else None
+
+    if found := same():
         return found
     with folders.held(served):
-        if found := _made_of(served, made_from):  # By another process, just now.
+        if found := same():  # By another process, just now.
             return found
-        target = served / str(max(versions(served), default=0) + 1)
-        # Not among the versions: what a server finds there it may load.
-        temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=served.parent))
-        version = temporary / "version"  # Others may read it, as not what holds it.
-        version.mkdir()
-        try:
-            write(version)
-            _note(version, {"model": made_from, "about": about or {}})
-            os.rename(version, target)
-        finally:
-            shutil.rmtree(temporary)
-    return target
+        with _appearing(served) as version:
+            make(version)
+    return served / version.name
 
 
-def _made_of(served: Path, made_from: dict[str, str]) -> Path | None:
-    """Returns the newest version if that is what it was made from."""
-    numbers = versions(served) if served.is_dir() else []
-    newest = served / str(max(numbers, default=0))
-    return newest if read_made_from(newest).get("model") == made_from else None
+@contextlib.contextmanager
+def _appearing(served: Path) -> Iterator[Path]:
+    """Gives an empty folder that is the next version when the block ends well."""
+    number = max(versions(served), default=0) + 1
+    # Within the folder, since that may be the root of a volume. Servers look only at
+    # what is a number.
+    temporary = served / ".partial"
+    if temporary.exists():  # Of a killed process.
+        shutil.rmtree(temporary)
+    version = temporary / str(number)
+    version.mkdir(parents=True)
+    try:
+        yield version
+        os.rename(version, served / version.name)
+        files.sync(served)
+    finally:
+        shutil.rmtree(temporary)
 
 
-def _note(version: Path, values: dict[str, Any]) -> None:
-    """Writes what a version was made from and what it consists of."""
-    written = sorted(path for path in version.rglob("*") if path.is_file())
-    for path in written:
-        files.sync(path)
-    checksums = {
+def _copy(source: Path, version: Path, values: dict[str, Any]) -> None:
+    """Copies a version that has the files that `values` tell of, and notes them."""
+    without = shutil.ignore_patterns(*_NOTES)
+    shutil.copytree(source, version, dirs_exist_ok=True, ignore=without)
+    copied = _note(version, values)
+    for name, _ in sorted(copied.items() ^ values["files"].items()):
+        raise UserError(
+            f"{source / name} is not what was written; make that version again"
+        )
+
+
+def _checksums(version: Path) -> dict[str, str]:
+    return {
         path.relative_to(version).as_posix(): files.fingerprint(path)
-        for path in written
+        for path in sorted(version.rglob("*"))
+        if path.is_file() and path.name not in _NOTES
     }
-    path = version / MADE_FROM
+
+
+def _note(version: Path, values: dict[str, Any]) -> dict[str, str]:
+    """Writes what a version was made from and what it consists of; returns that."""
+    for path in (version, *version.rglob("*")):
+        files.sync(path)
+    path, written = version / MADE_FROM, _checksums(version)
     path.parent.mkdir(exist_ok=True)
-    text = json.dumps({**values, "files": checksums}, indent=2, ensure_ascii=False)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    values = {**values, "made": now, "files": written}
+    text = json.dumps(values, indent=2, ensure_ascii=False)
     files.write_text(path, text + "\n")
+    return written
+
+
+_NOTES = (MADE_FROM.name,)

@@ -24,13 +24,13 @@ from pipelines.data import records
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.preprocessing import prepare
 from pipelines.errors import UserError
-from pipelines.serving.local import find_version, load_classifier
+from pipelines.serving.local import load_classifier
 from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FEATURES_SIGNATURE,
     FLOATS_SIGNATURE,
 )
-from pipelines.serving.versions import versions
+from pipelines.serving.versions import find_version, versions
 from pipelines.training.initial_weights import licence_of, load_initial_weights
 from pipelines.training.model import TrainedModel
 from pipelines.training.network import preprocessing_for, takes_pixels

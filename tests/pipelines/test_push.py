@@ -1,0 +1,151 @@
+"""Versions on their way to a server, by the command: whole, once, and back."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.components.pushed import listed, push
+from pipelines.data import folders
+from pipelines.errors import UserError
+from pipelines.serving.versions import MADE_FROM, next_version, read_made_from
+
+ABOUT = {"examples": "e" * 64, "weights_licence": "apache-2.0", "top1_error": 0.125}
+
+
+def make_version(folder, content):
+    """Writes what is like a version of a SavedModel."""
+
+    def write(version):
+        (version / "saved_model.pb").write_text(content)
+        (version / "variables").mkdir()
+        (version / "variables" / "variables.index").write_text(content * 2)
+
+    fingerprints = {"model.keras": content * 64, "model.json": content}
+    return next_version(folder, fingerprints, write, ABOUT)
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Two versions of a run's model."""
+    served = tmp_path / "run" / "serving" / "resnet20"
+    return make_version(served, "a"), make_version(served, "b")
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.push", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+def content(version):
+    """Returns a version's files, but for what it notes."""
+    return {
+        path.relative_to(version): path.read_bytes()
+        for path in version.rglob("*")
+        if path.is_file() and path.name != MADE_FROM.name
+    }
+
+
+def test_push_list_and_roll_back(sources, tmp_path):
+    first, second = sources
+    to = tmp_path / "models" / "demo"
+    for number, source in enumerate(sources, 1):
+        result = command(f"--model={source}", f"--to={to}")
+        assert result.stdout == f"version {number} of {to} is live: {source}\n"
+        assert content(to / str(number)) == content(source)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    # The run's newest is the second.
+    result = command(f"--model={tmp_path / 'run'}", f"--to={to}")
+    assert "version 2" in result.stdout and "nothing is pushed" in result.stdout
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+    result = command("--rollback", f"--to={to}")
+    assert result.stdout == f"version 3 of {to} is live: version 1 again\n"
+    assert content(to / "3") == content(first)
+    assert content(to / "2") == content(second), "nothing is lost"
+    result = command("--rollback", f"--to={to}")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "has no version before 1 to go back to" in result.stderr
+    assert push(second, to)[0].name == "4"
+
+    lines = command("--list", f"--to={to}").stdout.splitlines()
+    numbers = [line.partition("  ")[0] for line in lines[1:]]
+    assert numbers == ["1", "2", "3", "4, live"]
+    for number, line, model in zip("1234", lines[1:], "abab", strict=True):
+        assert model * 12 in line and "e" * 12 in line
+        assert "12.50%" in line and "apache-2.0" in line
+        assert read_made_from(to / number)["made"][:10] in line
+    assert str(first) in lines[1] and "version 1 again" in lines[3]
+    assert sorted(os.listdir(to)) == ["1", "2", "3", "4"]
+
+
+def test_killed_anywhere_only_whole_versions_are_there(sources, tmp_path):
+    to = tmp_path / "demo"
+    push(sources[0], to)
+    script = pathlib.Path(__file__).with_name("kill_push.py")
+    result = subprocess.run(
+        [sys.executable, str(script), str(sources[1]), str(to)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(result.stdout)
+    assert len(found) > 50
+    assert {tuple(numbers) for numbers in found} >= {(1,), (1, 2)}
+    for number, values in listed(to).items():
+        assert content(to / str(number)) in map(content, sources)
+        assert values["files"].keys() == set(map(str, content(to / str(number))))
+    assert push(sources[1], to)[0].parent == to
+    assert sorted(os.listdir(to)) == sorted(map(str, listed(to)))
+
+
+def test_what_is_refused(sources, tmp_path):
+    source, to = sources[0], tmp_path / "demo"
+    with folders.held(to):
+        result = command(f"--model={source}", f"--to={to}")
+    assert result.returncode == 2
+    assert f"another process ({os.getpid()} on " in result.stderr
+    (tmp_path / "file").touch()
+    for arguments, sentence in (
+        ((f"--model={source}",), "no --to given"),
+        (("--list", "--rollback", f"--to={to}"), "three wishes; give one"),
+        (("--list", f"--to={to}"), "holds no versions"),
+        (("--rollback", f"--to={to}"), "holds no versions"),
+        ((f"--model={tmp_path}", f"--to={to}"), "holds no exported model"),
+        ((f"--model={tmp_path / 'no'}", f"--to={to}"), "holds no exported model"),
+        ((f"--model={source}", f"--to={tmp_path / 'file'}"), "is a file; give a"),
+        ((f"--model={source}", f"--to={tmp_path}"), "in it, which is no version"),
+        ((source,), "write --model="),
+    ):
+        result = command(*arguments)
+        assert (result.returncode, result.stdout) == (2, ""), arguments
+        (line,) = result.stderr.splitlines()
+        assert sentence in line
+    assert not to.exists()
+
+
+def test_a_damaged_version_is_not_pushed(sources, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(sources[0], damaged)
+    (damaged / "variables" / "variables.index").write_text("torn")
+    with pytest.raises(UserError, match="variables.index is not what was written"):
+        push(damaged, tmp_path / "demo")
+    (damaged / "saved_model.pb").unlink()
+    with pytest.raises(UserError, match="saved_model.pb is not what was written"):
+        push(damaged, tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
+
+
+def test_versions_of_others_are_pushed_once_too(tmp_path):
+    other = tmp_path / "other" / "7"
+    other.mkdir(parents=True)
+    (other / "saved_model.pb").write_text("of another program")
+    to = tmp_path / "demo"
+    assert [push(other, to) for _ in range(2)] == [(to / "1", True), (to / "1", False)]
