@@ -9,7 +9,12 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PAGES = ["docs/networks.md", "docs/surgery.md", "docs/evaluation.md"]
+PAGES = [
+    "docs/analysis.md",
+    "docs/networks.md",
+    "docs/surgery.md",
+    "docs/evaluation.md",
+]
 ALL_PAGES = [
     ROOT / "README.md",
     *sorted(ROOT.glob("docs/*.md")),

@@ -1,6 +1,5 @@
 """Where a network looks."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_resnet import structure
+from keras_resnet.analysis.gradients import gradients
 from keras_resnet.conv import channel_axis
 
 
@@ -66,46 +66,15 @@ def grad_cam(
     activations = body(ops.convert_to_tensor(images), training=False)
     if classes is None:
         classes = ops.argmax(scores(activations), axis=-1)
-    gradients = _gradients(scores, activations, classes, classifier.units)
+    wanted = ops.one_hot(classes, classifier.units)
+    (slopes,) = gradients(lambda x: ops.sum(wanted * scores(x)), [activations])
     axis = channel_axis()
     others = (1, 2) if axis == -1 else (2, 3)
     values = ops.convert_to_numpy(activations).astype("float32")
-    maps = (values * gradients.mean(axis=others, keepdims=True)).sum(axis=axis)
+    maps = (values * slopes.mean(axis=others, keepdims=True)).sum(axis=axis)
     maps = np.maximum(maps, 0)
     most = maps.max(axis=(1, 2), keepdims=True)
     return maps / np.where(most > 0, most, 1)
-
-
-class _Moved(keras.Model):
-    """Scores activations plus a weight, which is 0: its gradient is theirs."""
-
-    def __init__(self, scores: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
-        super().__init__()
-        # A function, so that Keras does not take the classifier's weights along.
-        self.scores = scores
-        self.move = self.add_weight(shape=shape, initializer="zeros")
-
-    def call(self, activations: Any) -> Any:
-        return self.scores(activations + self.move)
-
-
-def _gradients(
-    scores: Callable[[Any], Any], activations: Any, classes: Any, count: int
-) -> np.ndarray:
-    """Returns the derivatives of a score of each image with respect to activations.
-
-    Keras has no gradients that all its backends share. It has training, and a step of
-    gradient descent at rate 1 moves a weight that was 0 to minus its gradient.
-    """
-    moved = _Moved(scores, tuple(activations.shape))
-    moved.compile(
-        keras.optimizers.SGD(1.0),
-        loss=lambda wanted, given: -ops.sum(wanted * given, axis=-1),
-        run_eagerly=True,
-    )
-    moved.train_on_batch(activations, ops.one_hot(classes, count))
-    # The loss is the mean over the images.
-    return ops.convert_to_numpy(moved.move) * activations.shape[0]
 
 
 def _last_block(model: keras.Model, stage: str) -> str:

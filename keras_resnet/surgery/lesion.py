@@ -1,6 +1,6 @@
 """Networks without some of their blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -40,7 +40,12 @@ def drop_blocks(model: keras.Model, which: Sequence[str]) -> keras.Model:
             f"{known[-1]!r}, got {which!r}."
         )
     for block in which:
-        _check(model, block)
+        if not can_drop(model, block):
+            raise ValueError(
+                f"Block {block!r} cannot be dropped from {model.name!r}: it changes "
+                "the shape of its input, and a plain network has no shortcut that "
+                "would do so instead."
+            )
     starts: dict[str, Any] = {}
 
     def connect(layer: keras.layers.Layer, *args: Any, **kwargs: Any) -> Any:
@@ -61,6 +66,59 @@ def drop_blocks(model: keras.Model, which: Sequence[str]) -> keras.Model:
     return rebuild(model, connect=connect)
 
 
+def permute_blocks(model: keras.Model, takes: Mapping[str, str]) -> keras.Model:
+    """Lets blocks do what others did.
+
+    1605.06431, section 4.3.
+
+    Args:
+        model: A network of keras_resnet.
+        takes: Which block's weights each block gets, for example
+            `{"conv3_block2": "conv3_block3", "conv3_block3": "conv3_block2"}`; those
+            that are not named keep theirs.
+
+    Returns:
+        A new model, of the same layers' names.
+
+    Raises:
+        ValueError: If there is no such block, or two are not alike.
+
+    Example:
+
+    >>> twice = permute_blocks(model, {"conv3_block3": "conv3_block2"})
+    """
+    known = [block for blocks in structure.stages(model).values() for block in blocks]
+    weights = {}
+    for block, other in takes.items():
+        for name in (block, other):
+            if name not in known:
+                raise ValueError(
+                    f"`takes` must name blocks of {model.name!r}, from {known[0]!r} to "
+                    f"{known[-1]!r}, got {name!r}."
+                )
+        own, others = (_parts(model, name) for name in (block, other))
+        if _shapes(own) != _shapes(others):
+            raise ValueError(
+                f"Block {block!r} of {model.name!r} cannot take the weights of "
+                f"{other!r}: their layers differ."
+            )
+        for part, layer in own.items():
+            weights[layer.name] = others[part].get_weights()
+    return rebuild(model, weights=weights)
+
+
+def _parts(model: keras.Model, block: str) -> dict[str, keras.layers.Layer]:
+    names = {layer: structure.split_name(layer.name) for layer in model.layers}
+    return {part: layer for layer, (own, part) in names.items() if own == block}
+
+
+def _shapes(parts: Mapping[str, keras.layers.Layer]) -> dict[str, list[Any]]:
+    return {
+        part: [tuple(weight.shape) for weight in layer.weights]
+        for part, layer in parts.items()
+    }
+
+
 def _has_shortcut(model: keras.Model, block: str) -> bool:
     sums = (f"{block}_add", f"{block}_out")
     return any(
@@ -69,13 +127,9 @@ def _has_shortcut(model: keras.Model, block: str) -> bool:
     )
 
 
-def _check(model: keras.Model, block: str) -> None:
-    if _has_shortcut(model, block) or _keeps_shape(model, block):
-        return
-    raise ValueError(
-        f"Block {block!r} cannot be dropped from {model.name!r}: it changes the shape "
-        "of its input, and a plain network has no shortcut that would do so instead."
-    )
+def can_drop(model: keras.Model, block: str) -> bool:
+    """Tells whether a block has a shortcut, or keeps the shape of its input."""
+    return _has_shortcut(model, block) or _keeps_shape(model, block)
 
 
 def _keeps_shape(model: keras.Model, block: str) -> bool:

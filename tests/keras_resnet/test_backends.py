@@ -9,6 +9,25 @@ from other_backend import answer_of
 
 import keras_resnet
 
+ANALYSES = """
+def analyses(model, images):
+    def first(scores):
+        return keras.ops.mean(scores[:, 0])
+    analysis = keras_resnet.analysis
+    norms = analysis.layer_norms(model, images, first, ["conv1_conv", "predictions"])
+    paths = analysis.path_gradients(model, images, first, lengths=[2], samples=1)
+    kernel = keras.ops.convert_to_numpy(model.get_layer("conv1_conv").kernel)
+    return [
+        *norms.activations.tolist(),
+        *(1e3 * norms.gradients).tolist(),
+        *(1e3 * paths.norms[:, 0]).tolist(),
+        *analysis.responses(model, images).stds.tolist(),
+        *analysis.gradient_correlations(model, images)[0].tolist(),
+        *analysis.hessian_extremes(lambda w: keras.ops.sum(w**3), [kernel], 2),
+        float(analysis.drop_random(model, lambda n: len(n.layers), [1]).errors[0]),
+    ]
+"""
+
 # Reads weights and images, trains a step, prints outputs and checks the file formats.
 SCRIPT = """
 import json, sys
@@ -47,6 +66,7 @@ loss = model.train_on_batch(images, np.arange(len(images)))
 moved = sum(not np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
 # From here on Keras itself imports TensorFlow where it is installed, to write files.
 tensorflow = "tensorflow" in sys.modules
+analysed = analyses(keras_resnet.ResNet20(**small), images)
 model.save(f"{folder}/trained-{keras.backend.backend()}.keras")
 again = keras.saving.load_model(f"{folder}/trained-{keras.backend.backend()}.keras")
 same = all(map(np.array_equal, model.get_weights(), again.get_weights()))
@@ -54,7 +74,7 @@ print(json.dumps({
     "tensorflow": tensorflow, "raised": raised,
     "outputs": outputs.tolist(), "first_outputs": first_outputs.tolist(),
     "bottleneck_outputs": bottleneck_outputs.tolist(), "counts": counts,
-    "maps": maps.tolist(), "first_maps": first_maps.tolist(),
+    "analysed": analysed, "maps": maps.tolist(), "first_maps": first_maps.tolist(),
     "loss": float(loss), "moved": moved, "weights": len(before), "same": same,
 }))
 """
@@ -86,15 +106,19 @@ def reference(tmp_path_factory):
     deep = keras_resnet.ResNet50(weights=None, **SIZES["resnet50"])
     deep.save_weights(folder / "resnet50.weights.h5")
     maps = keras_resnet.analysis.grad_cam(small, images, stage="conv3")
+    names = {"keras": keras, "keras_resnet": keras_resnet}
+    exec(ANALYSES, names)
+    analysed = names["analyses"](small, images)
     multiply_adds = keras_resnet.analysis.cost(small).multiply_adds
-    return folder, small(images).numpy(), deep(large).numpy(), maps, multiply_adds
+    outputs, bottleneck_outputs = small(images).numpy(), deep(large).numpy()
+    return folder, outputs, bottleneck_outputs, maps, analysed, multiply_adds
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_backend(reference, backend):
-    folder, outputs, bottleneck_outputs, maps, multiply_adds = reference
+    folder, outputs, bottleneck_outputs, maps, analysed, multiply_adds = reference
 
-    answer = answer_of(SCRIPT, backend, folder)
+    answer = answer_of(ANALYSES + SCRIPT, backend, folder)
     assert not answer["tensorflow"]
     # Importing leaves Python's recursion limit alone.
     assert answer["raised"] == 0
@@ -104,6 +128,7 @@ def test_backend(reference, backend):
         answer["bottleneck_outputs"], bottleneck_outputs, rtol=1e-3, atol=1e-5
     )
     np.testing.assert_allclose(answer["maps"], maps, atol=1e-3)
+    np.testing.assert_allclose(answer["analysed"], analysed, rtol=1e-2, atol=1e-3)
     np.testing.assert_allclose(answer["first_maps"], maps, atol=1e-3)
     assert answer["counts"] == [multiply_adds] * 2
     assert np.isfinite(answer["loss"])
