@@ -1,16 +1,22 @@
 """Makes a model the one that a server answers with, lists its versions, goes back.
 
 python -m pipelines.push --model=runs/demo --to=/models/demo
+python -m pipelines.push --blessing=runs/evaluation --to=/models/demo
 python -m pipelines.push --list --to=/models/demo
 python -m pipelines.push --rollback --to=/models/demo
 """
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from pipelines.command import cli
 from pipelines.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from pipelines.evaluation.judgement import Check
 
 _MODEL = flags.DEFINE(
     cli.Path(),
@@ -25,6 +31,19 @@ _TO = flags.DEFINE(
     None,
     "The folder of the server's versions, its --model_base_path.",
 )
+_BLESSING = flags.DEFINE(
+    cli.Path(),
+    "blessing",
+    None,
+    "Push only what this blessing.json says yes to, or the one in this folder, as "
+    "`python -m pipelines.evaluate --bless=...` writes it.",
+)
+_BLESS = flags.DEFINE_multi_string(
+    "bless",
+    [],
+    "Push only if this holds in the run's own evaluation, such as top1_error<=0.25; "
+    "may be repeated.",
+)
 _LIST = flags.DEFINE_bool("list", False, "Only tell which versions there are.")
 _ROLLBACK = flags.DEFINE_bool(
     "rollback", False, "Make the version before the live one live again."
@@ -32,7 +51,7 @@ _ROLLBACK = flags.DEFINE_bool(
 
 
 def main(arguments: list[str]) -> None:
-    """Pushes, lists or rolls back, and tells which version is live."""
+    """Pushes, lists or rolls back; exits with 1 if the blessing is refused."""
     cli.refuse(arguments, "model")
     if not _TO.value:
         raise UserError("no --to given; write --to=/models/demo, a server's folder")
@@ -50,9 +69,29 @@ def main(arguments: list[str]) -> None:
         told = f"is live: version {number} again"
     else:
         source = pushed.find_source(Path(_MODEL.value))
-        version, is_new = pushed.push(source, served)
+        checks = _checks(source, served)
+        for check in checks:
+            if not check.passed:
+                print(f"not blessed: {printable(check.sentence)}", file=sys.stderr)
+        if not all(check.passed for check in checks):
+            sys.exit(1)
+        found = [check.sentence for check in checks]
+        version, is_new = pushed.push(source, served, found)
         told = f"is live: {source}" if is_new else "is that already: nothing is pushed"
     print(printable(f"version {version.name} of {served} {told}"))
+
+
+def _checks(source: Path, served: Path) -> "list[Check]":
+    """Returns what the flags ask a model to be."""
+    if not _BLESSING.value and not _BLESS.value:
+        return []
+    from pipelines.components.blessed import blessing_of, own_checks
+    from pipelines.evaluation.judgement import Threshold
+
+    checks = own_checks(source, [Threshold.parse(text) for text in _BLESS.value])
+    if _BLESSING.value:
+        checks += blessing_of(source, Path(_BLESSING.value), served)
+    return checks
 
 
 if __name__ == "__main__":

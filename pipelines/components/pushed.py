@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ def find_source(model: Path) -> Path:
     return newest(model) or find_version(model)
 
 
-def push(source: Path, served: Path) -> tuple[Path, bool]:
+def push(source: Path, served: Path, blessing: Sequence[str] = ()) -> tuple[Path, bool]:
     """Makes a version that lies elsewhere the live one of a server.
 
     Args:
         source: Its folder.
         served: The folder of the server's versions, its `--model_base_path`.
+        blessing: What was found before it was pushed, to be noted.
 
     Returns:
         The folder of the live version, and whether it was pushed now: the same again
@@ -59,7 +61,9 @@ def push(source: Path, served: Path) -> tuple[Path, bool]:
     """
     _check_folder(served)
     before = newest(served)
-    pushed = {"from": str(source.resolve()), "by": _user()}
+    pushed: dict[str, Any] = {"from": str(source.resolve()), "by": _user()}
+    if blessing:
+        pushed["blessing"] = list(blessing)
     version = copy_version(source, served, pushed)
     return version, version != before
 

@@ -237,6 +237,14 @@ class Threshold:
             raise unknown("score", name, _NAMES)
         return cls(name, sign == "<", value)
 
+    def check(self, name: str, value: float) -> "Check":
+        """Checks a score, or one of several, that is called `name`."""
+        return Check(
+            value <= self.bound if self.is_limit else value >= self.bound,
+            f"{name} is {value:.4g}, asked for is "
+            f"{'at most' if self.is_limit else 'at least'} {self.bound:g}",
+        )
+
 
 _NAMES = (
     *("top1_error", "top5_error", "loss"),
@@ -270,11 +278,7 @@ def bless(judgement: Judgement, thresholds: Iterable[Threshold]) -> list[Check]:
         thresholds: What is asked for.
     """
     checks = [
-        Check(
-            value <= one.bound if one.is_limit else value >= one.bound,
-            f"{name} is {value:.4g}, asked for is "
-            f"{'at most' if one.is_limit else 'at least'} {one.bound:g}",
-        )
+        one.check(name, value)
         for one in thresholds
         for name, value in _values(judgement, one.name)
     ]

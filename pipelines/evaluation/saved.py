@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines import files
+from pipelines.data import folders
 from pipelines.errors import UserError
 from pipelines.evaluation.judgement import Check, Judged
 from pipelines.evaluation.metrics import Metrics, Mistake
@@ -141,6 +142,45 @@ def save_judgement(judged: Judged, checks: Sequence[Check], directory: Path) -> 
         }
         files.write_text(verdict, _strict_json(verdict_values))
     files.write_text(path, _strict_json(values))
+
+
+@dataclasses.dataclass(frozen=True)
+class Blessing:
+    """A verdict that was written, see `save_judgement`.
+
+    Args:
+        checks: What a model was asked to be.
+        models: What it was made from; of an ensemble each.
+        baseline: The same of what it was compared with.
+    """
+
+    checks: list[Check]
+    models: list[dict[str, Any]]
+    baseline: list[dict[str, Any]]
+
+    @classmethod
+    def load(cls, path: Path) -> "Blessing":
+        """Returns the verdict in a file.
+
+        Raises:
+            UserError: If there is none.
+
+        Example:
+
+        >>> Blessing.load(Path("runs/evaluation/blessing.json")).checks[0].passed
+        True
+        """
+        with folders.read_values(
+            path,
+            missing=f"there is no blessing {path}; python -m pipelines.evaluate "
+            "--bless='top1_error<=0.25' writes one",
+            mend="evaluate again",
+        ) as values:
+            made_from = values["made_from"]
+            checks = [Check(**one) for one in values["checks"]]
+            if values["blessed"] != all(check.passed for check in checks):
+                raise ValueError("the verdict is not what its checks say")
+            return cls(checks, made_from["models"], made_from["baseline"])
 
 
 def _strict_json(values: Any) -> str:

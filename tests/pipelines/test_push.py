@@ -9,9 +9,13 @@ import sys
 
 import pytest
 
+from pipelines.components.blessed import blessing_of, own_checks
 from pipelines.components.pushed import listed, push
 from pipelines.data import folders
 from pipelines.errors import UserError
+from pipelines.evaluation.judgement import Threshold
+from pipelines.evaluation.metrics import Metrics
+from pipelines.evaluation.saved import Evaluation
 from pipelines.serving.versions import MADE_FROM, next_version, read_made_from
 
 ABOUT = {"examples": "e" * 64, "weights_licence": "apache-2.0", "top1_error": 0.125}
@@ -149,3 +153,74 @@ def test_versions_of_others_are_pushed_once_too(tmp_path):
     (other / "saved_model.pb").write_text("of another program")
     to = tmp_path / "demo"
     assert [push(other, to) for _ in range(2)] == [(to / "1", True), (to / "1", False)]
+
+
+def write_blessing(folder, models, passed=True, baseline=()):
+    """Writes a verdict as `python -m pipelines.evaluate` does."""
+    check = {"passed": passed, "sentence": "top1_error is 0.3, asked for is at most 1"}
+    values = {
+        "blessed": passed,
+        "reasons": [] if passed else [check["sentence"]],
+        "checks": [check],
+        "made_from": {"models": list(models), "baseline": list(baseline)},
+    }
+    folder.mkdir(exist_ok=True)
+    (folder / "blessing.json").write_text(json.dumps(values))
+    return folder / "blessing.json"
+
+
+def test_only_what_is_blessed_is_pushed(sources, tmp_path):
+    model, other = (read_made_from(source)["model"] for source in sources)
+    source, folder, to = sources[0], tmp_path / "evaluation", tmp_path / "demo"
+    path = write_blessing(folder, [model], passed=False)
+    result = command(f"--model={source}", f"--to={to}", f"--blessing={path}")
+    assert (result.returncode, result.stdout) == (1, "")
+    told = "not blessed: top1_error is 0.3, asked for is at most 1"
+    assert result.stderr.splitlines()[-1] == told
+
+    for models, sentence in (
+        ([other], f"is of another model than {source} was made from"),
+        ([model, other], "is of 2 other models than"),
+    ):
+        write_blessing(folder, models)
+        with pytest.raises(UserError, match=sentence):
+            blessing_of(source, folder, to)
+    path.write_text(path.read_text().replace("true", "false", 1))
+    with pytest.raises(UserError, match="the verdict is not what its checks say"):
+        blessing_of(source, path, to)
+    path.unlink()
+    with pytest.raises(UserError, match=f"there is no blessing {path}"):
+        blessing_of(source, folder, to)
+    assert not to.exists()
+
+    write_blessing(folder, [model], baseline=[other])
+    (check,) = blessing_of(source, folder, to)
+    push(source, to, [check.sentence])
+    assert " yes " in command("--list", f"--to={to}").stdout
+    assert blessing_of(source, folder, to) == [check], "it is live itself"
+    push(make_version(tmp_path / "third", "c"), to)
+    with pytest.raises(UserError, match=f"compares with another .* {to}/2, which is"):
+        blessing_of(source, folder, to)
+
+
+def test_the_runs_own_evaluation(sources, tmp_path):
+    run, source = tmp_path / "run", sources[1]
+
+    def checked(threshold):
+        return own_checks(source, [Threshold.parse(threshold)])
+
+    with pytest.raises(UserError, match="lies in no run's folder"):
+        checked("top1_error<=0.25")
+    (run / "run.json").touch()
+    with pytest.raises(UserError, match="evaluation.json is no evaluation of the mod"):
+        checked("top1_error<=0.25")
+    with pytest.raises(UserError, match="does not tell macro_f1, only top1_error,"):
+        checked("macro_f1>=0.5")
+    metrics = Metrics(10, 0.3, 0.1, 1.5, (0.3,), (10,), 5.0)
+    made_from = {"model": read_made_from(source)["model"], "examples": "e"}
+    evaluation = Evaluation(metrics, "validation", False, made_from)
+    evaluation.save(run / "evaluation.json")
+    assert checked("loss<=2")[0].passed
+    (check,) = checked("top1_error<=0.25")
+    assert not check.passed
+    assert check.sentence == "top1_error is 0.3, asked for is at most 0.25"
