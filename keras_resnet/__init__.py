@@ -20,6 +20,7 @@ from keras_resnet import (
     shortcuts,
     surgery,
     training,
+    tuning,
     weights,
 )
 from keras_resnet.applications import (
@@ -67,6 +68,7 @@ __all__ = [
     "shortcuts",
     "surgery",
     "training",
+    "tuning",
     "weights",
     "PlainNet18",
     "PlainNet20",

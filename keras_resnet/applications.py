@@ -21,7 +21,7 @@ from keras_resnet.spec import ResNetSpec
 
 
 def create(
-    name: str,
+    name: str | os.PathLike[str],
     /,
     *,
     weights: str | os.PathLike[str] | None = None,
@@ -31,7 +31,10 @@ def create(
     """Builds a network of the table, with weights, and with anything about it changed.
 
     Args:
-        name: A key of `NETWORKS`; `keras_resnet.list_models()` lists them.
+        name: A key of `NETWORKS`; `keras_resnet.list_models()` lists them. Or the path
+            of a file that `python -m pipelines.tune` wrote, such as
+            `"runs/tune/best.json"`, for the network that was found, with the classes
+            and the image size that it was found with.
         weights: None for random weights; otherwise what `keras_resnet.load_weights`
             takes: `"imagenet"`, the name of a preset, a path, `hf://owner/repository`
             or a URL with its checksum.
@@ -56,7 +59,11 @@ def create(
 
     >>> model = keras_resnet.create("resnet18", rank=1, input_shape=(16000, 1))
     """
-    spec = networks.find(name)
+    if str(name).endswith(".json"):
+        spec = networks.read(name)
+        overrides.setdefault("classes", spec.classes)
+    else:
+        spec = networks.find(str(name))
     fields = {field.name for field in dataclasses.fields(ResNetSpec)}
     _check_names(overrides, fields | set(inspect.signature(build).parameters))
     changes = {

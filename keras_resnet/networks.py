@@ -1,7 +1,11 @@
 """The table of published networks, each with its source."""
 
+import dataclasses
 import difflib
 import fnmatch
+import json
+import os
+from pathlib import Path
 from typing import Any
 
 from keras_resnet.spec import ResNetSpec
@@ -226,3 +230,35 @@ def find(name: str) -> ResNetSpec:
             + ": `keras_resnet.list_models()` lists them all."
         )
     return NETWORKS[name]
+
+
+def read(path: str | os.PathLike[str]) -> ResNetSpec:
+    """Reads the network that a search found.
+
+    Args:
+        path: A file of `python -m pipelines.tune`, such as `runs/tune/best.json`.
+
+    Returns:
+        The spec, with the number of classes and the image size of the search.
+
+    Raises:
+        ValueError: If there is no such file, or it is none of a search.
+
+    Example:
+
+    >>> read("runs/tune/best.json").blocks_per_stage
+    (2, 1, 3)
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = find(values["model"])
+        given = {"classes": values.get("classes", found.classes), **values["network"]}
+        size = values["recipe"].get("image_size") or found.input_size
+        return dataclasses.replace(found, **{"input_size": size, **given})
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{str(path)!r} is no network that `python -m pipelines.tune` found: "
+            f"{error}"
+        ) from None
