@@ -71,9 +71,9 @@ def test_gradients_of_a_product():
 
 
 def test_jacobian_of_a_linear_network(rng):
-    kernel = rng.standard_normal((5, 3)).astype("float32")
+    kernel = rng.standard_normal((5, 7)).astype("float32")
     point = rng.standard_normal(5)
-    found = analysis.jacobian(linear(kernel), point, rows_at_once=2)
+    found = analysis.jacobian(linear(kernel), point, rows_at_once=3)
     np.testing.assert_allclose(found, kernel.T, atol=1e-6)
     np.testing.assert_allclose(
         analysis.singular_values(linear(kernel), point),
