@@ -23,10 +23,13 @@ LIGHT = tomllib.loads((ROOT / "light" / "pyproject.toml").read_text(encoding="ut
 REQUIRES = [
     *LIGHT["dependencies"],
     "absl-py",
+    "aiohttp>=3.14",
+    "grpcio",
     # TFDS downloads with it and does not declare it.
     "importlib_resources",
     "keras-tuner>=1.4.8",
     "matplotlib",
+    "prometheus_client",
     # TensorFlow alone would take protobuf 7, which Apache Beam does not work with.
     "protobuf>=6.31.1,<7",
     "rich",

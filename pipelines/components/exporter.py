@@ -14,7 +14,12 @@ from pipelines import files
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError, unknown
-from pipelines.serving.formats import FORMATS, Comparison, batches
+from pipelines.serving.formats import (
+    FORMATS,
+    PREPROCESSING,
+    Comparison,
+    batches,
+)
 from pipelines.serving.versions import next_version
 from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
@@ -74,6 +79,8 @@ def exporter(
         network(calibration[:1])  # Keras exports only what has been called.
         kind.writers[precision](network, version / kind.file, calibration)
         files.write_text(version / "labels.txt", model.labels)
+        text = json.dumps(dataclasses.asdict(model.preprocessing), indent=2)
+        files.write_text(version / PREPROCESSING, text + "\n")
         comparison = _compare(kind.load(version / kind.file), model, examples)
         if precision == "float32" and comparison.largest_difference > _ROUNDING:
             raise UserError(

@@ -9,14 +9,12 @@ from keras_resnet import surgery
 from pipelines import files
 from pipelines.data.examples import Examples
 from pipelines.runs.request import RunConfig
-from pipelines.serving.signatures import Classifier, save
+from pipelines.serving.signatures import TOP_K, Classifier, save
 from pipelines.serving.versions import next_version
 from pipelines.serving.warmup import write_warmup
 from pipelines.training.initial_weights import licence_of
 from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
-
-_TOP_K = 5
 
 
 def pusher(
@@ -45,7 +43,7 @@ def pusher(
     def write(version: Path) -> None:
         labels_path = version.with_name("labels.txt")
         files.write_text(labels_path, model.labels)
-        top_k = min(_TOP_K, len(model.classes))
+        top_k = min(TOP_K, len(model.classes))
         network = takes_pixels(_with_features(model), model.preprocessing)
         save(Classifier(network, model.preprocessing, labels_path, top_k), version)
         write_warmup(version, model.preprocessing.size)

@@ -5,14 +5,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pipelines.components.statistics_gen import Statistics
 from pipelines.data.examples import Examples
 from pipelines.data.integrity import checksum_problems, examples_problems
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
-from pipelines.serving.versions import MADE_FROM, read_made_from
+from pipelines.serving.versions import MADE_FROM, version_problems
 from pipelines.training.model import TrainedModel, model_fingerprint
 
 
@@ -107,7 +106,4 @@ def _evaluation(run: Run) -> Iterator[str]:
 
 def _versions(directory: Path) -> Iterator[str]:
     for note in sorted(directory.rglob(str(MADE_FROM))):
-        version = note.parents[1]
-        checksums: dict[str, Any] = read_made_from(version).get("files", {})
-        for name, sha256 in checksums.items():
-            yield from checksum_problems(version / name, sha256)
+        yield from version_problems(note.parents[1])

@@ -13,6 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+PREPROCESSING = "preprocessing.json"
+"""The file beside an export that says how its images come about."""
+
 # uint8 `(batch, size, size, 3)` in, probabilities `(batch, classes)` out.
 Runner = Callable[[np.ndarray], np.ndarray]
 # A network, the file to write, and images to calibrate by.

@@ -18,6 +18,9 @@ FLOATS_SIGNATURE = "serving_images"
 FEATURES_SIGNATURE = "serving_features"
 """Takes encoded images and gives what the classifier sees of them."""
 
+TOP_K = 5
+"""Classes in an answer, where there are as many."""
+
 Answer = dict[str, tf.Tensor]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines import files
 from pipelines.data import folders
+from pipelines.data.integrity import checksum_problems
 from pipelines.errors import UserError
 
 MADE_FROM = Path("assets.extra", "made_from.json")
@@ -66,6 +67,25 @@ def read_made_from(version: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def version_problems(version: Path) -> Iterator[str]:
+    """Compares a version's files with the checksums that it keeps of them.
+
+    Args:
+        version: Its folder.
+
+    Returns:
+        A sentence for each file that is missing or another one; none for a version
+        that keeps no checksums.
+
+    Example:
+
+    >>> list(version_problems(Path("serving/resnet20/1")))
+    []
+    """
+    for name, sha256 in read_made_from(version).get("files", {}).items():
+        yield from checksum_problems(version / name, sha256)
 
 
 def next_version(
