@@ -30,8 +30,10 @@ def blessing_of(source: Path, path: Path, served: Path) -> list[Check]:
     True
     """
     path = path / "blessing.json" if path.is_dir() else path
-    blessing, model = Blessing.load(path), read_made_from(source).get("model")
-    if blessing.models != [model]:
+    blessing, said = Blessing.load(path), read_made_from(source)
+    model = said.get("model", {})
+    calibrated = {**model, "temperature": said.get("temperature")}
+    if blessing.models not in ([model], [calibrated]):
         raise UserError(
             f"{path} is of {_other(blessing.models)} than {source} was made from; "
             "evaluate that one"

@@ -75,12 +75,19 @@ class Evaluated:
     def _of_export(cls, source: str, version: Path) -> "Evaluated":
         """Returns what a version was made from, since it tells its best classes only.
 
-        Its run is `<run>/serving/<network>/<version>`'s.
+        Its run is `<run>/serving/<network>/<version>`'s, or one of `exports/`.
         """
+        said = read_made_from(version)
+        for run in version.parents[2:4]:
+            directory = run / "model"
+            if not TrainedModel.is_in(directory):
+                continue
+            if said.get("model") == model_fingerprint(directory):
+                model = TrainedModel.load(directory)
+                temperature = said.get("temperature", 1.0)
+                model = dataclasses.replace(model, temperature=temperature)
+                return cls._of_run(source, model)
         directory = version.parent.parent.parent / "model"
-        made_from = read_made_from(version).get("model")
-        if TrainedModel.is_in(directory) and made_from == model_fingerprint(directory):
-            return cls._of_run(source, TrainedModel.load(directory))
         raise UserError(
             f"--model={source} is an exported model, and the network it was made from "
             f"is not in {directory}; give a run"
@@ -92,12 +99,13 @@ class Evaluated:
             model.network, input_shape=(None, None, 3), classifier_activation=None
         )
         network.set_weights(model.load_keras().get_weights())
+        made_from = model.made_from
         return cls(
             source,
             takes_pixels(network, model.preprocessing),
             model.preprocessing,
             model.classes,
-            model_fingerprint(model.directory),
+            {**made_from.pop("model"), **made_from},
         )
 
     @classmethod

@@ -21,9 +21,11 @@ from pipelines.serving.formats import (
     batches,
 )
 from pipelines.serving.versions import next_version
-from pipelines.training.model import TrainedModel, model_fingerprint
+from pipelines.training.model import TrainedModel
 from pipelines.training.network import takes_pixels
 
+SAVED_MODEL = "saved_model"
+"""The format that training ends with, whose answers are of their own kind."""
 COMPARISON = "comparison.json"
 """How an export's answers differ from those of the network that was evaluated."""
 
@@ -92,8 +94,7 @@ def exporter(
         files.write_text(version / COMPARISON, text + "\n")
 
     exports = directory / model.network.name / f"{to}-{precision}"
-    made_from = model_fingerprint(model.directory)
-    version = next_version(exports, made_from, write, about)
+    version = next_version(exports, model.made_from, write, about)
     return version, Comparison(**json.loads((version / COMPARISON).read_text()))
 
 
@@ -103,8 +104,12 @@ def check(to: str, precision: str) -> None:
     Raises:
         UserError: See `exporter`.
     """
+    if to == SAVED_MODEL and precision == "float32":
+        return
+    if to == SAVED_MODEL:
+        raise UserError(f"{to} has no {precision} here; it has float32")
     if to not in FORMATS:
-        raise unknown("format", to, FORMATS)
+        raise unknown("format", to, (SAVED_MODEL, *FORMATS))
     kind = FORMATS[to]
     if precision not in kind.writers:
         raise UserError(

@@ -13,22 +13,21 @@ from pipelines.serving.signatures import TOP_K, Classifier, save
 from pipelines.serving.versions import next_version
 from pipelines.serving.warmup import write_warmup
 from pipelines.training.initial_weights import licence_of
-from pipelines.training.model import TrainedModel, model_fingerprint
+from pipelines.training.model import TrainedModel
 from pipelines.training.network import takes_pixels
 
 
 def pusher(
     model: TrainedModel, directory: Path, about: dict[str, Any] | None = None
 ) -> Path:
-    """Exports a trained model as the next version.
+    """Exports a trained model as the next version where its run's are.
 
-    Its batch norms are folded into its convolutions, and requests that warm a server up
-    lie beside it.
+    See `saved_model`.
 
     Args:
         model: The trained model.
         directory: The folder of all served models; the export goes to
-            `<directory>/<network name>/<version>/`, see `next_version`.
+            `<directory>/<network name>/<version>/`.
         about: What to note of it: data, metrics, the weights it began from.
 
     Returns:
@@ -39,6 +38,25 @@ def pusher(
     >>> pusher(model, Path("runs/demo/serving"))
     PosixPath('runs/demo/serving/resnet20/1')
     """
+    return saved_model(model, directory / model.network.name, about)
+
+
+def saved_model(
+    model: TrainedModel, served: Path, about: dict[str, Any] | None = None
+) -> Path:
+    """Exports a trained model as the next version in a folder.
+
+    Its batch norms are folded into its convolutions, and requests that warm a server up
+    lie beside it.
+
+    Args:
+        model: The trained model.
+        served: The folder of the versions, see `next_version`.
+        about: What to note of it.
+
+    Returns:
+        The folder of the newest version.
+    """
 
     def write(version: Path) -> None:
         labels_path = version.with_name("labels.txt")
@@ -48,8 +66,7 @@ def pusher(
         save(Classifier(network, model.preprocessing, labels_path, top_k), version)
         write_warmup(version, model.preprocessing.size)
 
-    served = directory / model.network.name
-    return next_version(served, model_fingerprint(model.directory), write, about)
+    return next_version(served, model.made_from, write, about)
 
 
 def about(config: RunConfig, examples: Examples, **more: Any) -> dict[str, Any]:

@@ -144,6 +144,55 @@ def save_judgement(judged: Judged, checks: Sequence[Check], directory: Path) -> 
     files.write_text(path, _strict_json(values))
 
 
+def load_calibration(path: Path, model: dict[str, Any]) -> dict[str, Any]:
+    """Returns the temperature that an evaluation fitted.
+
+    Args:
+        path: Its `evaluation.json`.
+        model: Fingerprints of the one model that it must be of, which was looked at as
+            an export looks at it.
+
+    Returns:
+        `"temperature"`; the expected calibration errors `"error_before"` and
+        `"error_after"`; the `"images"` they are of; fingerprint of the `"examples"`
+        and their `"split"`.
+
+    Raises:
+        UserError: If there is none.
+
+    Example:
+
+    >>> load_calibration(Path("runs/evaluation/evaluation.json"), fingerprints)
+    {'temperature': 0.716, 'error_before': 0.0785, 'error_after': 0.0503, ...}
+    """
+    with folders.read_values(
+        path,
+        missing=f"there is no evaluation {path}; python -m pipelines.evaluate writes "
+        "one",
+        mend="evaluate again",
+    ) as values:
+        made_from, calibration = values["made_from"], values["calibration"]
+        if made_from["models"] != [model]:
+            raise UserError(
+                f"{path} is of another model than is exported, or of several; evaluate "
+                "that one"
+            )
+        if made_from["views"] != "1-crop":
+            raise UserError(
+                f"{path} is of {made_from['views']}, and an export looks at one crop; "
+                "evaluate with --views=1-crop"
+            )
+        if calibration is None:
+            raise UserError(
+                f"{path} has no temperature: the images were too few, or too many"
+            )
+        kept = ("temperature", "error_before", "error_after", "images")
+        return {
+            **{name: calibration[name] for name in kept},
+            **{name: made_from[name] for name in ("examples", "split")},
+        }
+
+
 @dataclasses.dataclass(frozen=True)
 class Blessing:
     """A verdict that was written, see `save_judgement`.

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,10 @@ def read_made_from(version: Path) -> dict[str, Any]:
         version: Its folder.
 
     Returns:
-        `"model"`, fingerprints of the trained model's files; `"about"`, what was noted
-        beside them; `"files"`, SHA-256 of the version's own; `"made"`, when, in UTC,
-        ISO 8601; and of a copy `"pushed"`, what was noted of that.
+        `"model"`, fingerprints of the trained model's files; `"temperature"`, if its
+        logits are divided by one; `"about"`, what was noted beside them; `"files"`,
+        SHA-256 of the version's own; `"made"`, when, in UTC, ISO 8601; and of a copy
+        `"pushed"`, what was noted of that.
     """
     try:
         values = json.loads((version / MADE_FROM).read_text(encoding="utf-8"))
@@ -90,7 +91,7 @@ def version_problems(version: Path) -> Iterator[str]:
 
 def next_version(
     served: Path,
-    made_from: dict[str, str],
+    made_from: dict[str, Any],
     write: Callable[[Path], None],
     about: dict[str, Any] | None = None,
 ) -> Path:
@@ -102,7 +103,8 @@ def next_version(
 
     Args:
         served: The folder of the versions, which are counted from 1.
-        made_from: Fingerprints of what it is made from.
+        made_from: `"model"`, fingerprints of what it is made from, and
+            `"temperature"`, if its logits are divided by one.
         write: Writes a version into a new, empty folder, beside which it may leave
             what is not part of it.
         about: What to note beside them, anything that JSON has.
@@ -115,16 +117,16 @@ def next_version(
 
     Example:
 
-    >>> next_version(Path("serving/resnet20"), model_fingerprint(directory), write)
+    >>> next_version(Path("serving/resnet20"), model.made_from, write)
     PosixPath('serving/resnet20/1')
     """
-    values = {"model": made_from, "about": about or {}}
+    values = {**made_from, "about": about or {}}
 
     def make(version: Path) -> None:
         write(version)
         _note(version, values)
 
-    return _next(served, "model", values, make)
+    return _next(served, ("model", "temperature"), values, make)
 
 
 def copy_version(
@@ -159,7 +161,7 @@ def copy_version(
         _copy(source, version, values)
         check(version)
 
-    return _next(served, "files", values, make)
+    return _next(served, ("files",), values, make)
 
 
 def roll_back(served: Path, pushed: dict[str, Any]) -> tuple[Path, int]:
@@ -206,13 +208,17 @@ def _first(version: Path) -> int:
 
 
 def _next(
-    served: Path, key: str, values: dict[str, Any], make: Callable[[Path], None]
+    served: Path,
+    keys: Sequence[str],
+    values: dict[str, Any],
+    make: Callable[[Path], None],
 ) -> Path:
-    """Makes the next version, unless the newest notes the same value under `key`."""
+    """Makes the next version, unless the newest notes the same values under `keys`."""
 
     def same() -> Path | None:
         found = newest(served)
-        is_same = found and read_made_from(found).get(key) == values[key]
+        there = read_made_from(found) if found else {}
+        is_same = all(there.get(key) == values.get(key) for key in keys)
         return found if is_same else None
 
     if found := same():

@@ -24,6 +24,8 @@ class TrainedModel:
         preprocessing: How an image becomes its input.
         classes: The class names in the order of its output.
         sha256: Of `model.keras` as it was saved, hexadecimal; empty for an older model.
+        temperature: What its logits are divided by when it is loaded, so that its
+            probabilities are calibrated (Guo et al., 1706.04599); not in the files.
 
     Example:
 
@@ -36,11 +38,20 @@ class TrainedModel:
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     sha256: str = dataclasses.field(default="", compare=False)
+    temperature: float = 1.0
 
     @property
     def keras_path(self) -> Path:
         """The network in Keras' own format."""
         return self.directory / "model.keras"
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What an export of it is made from, see `next_version`."""
+        made_from: dict[str, Any] = {"model": model_fingerprint(self.directory)}
+        if self.temperature != 1:
+            made_from["temperature"] = self.temperature
+        return made_from
 
     @property
     def labels(self) -> str:
@@ -50,7 +61,13 @@ class TrainedModel:
     def load_keras(self) -> keras.Model:
         """Returns the network, however deep."""
         keras_resnet.builder.allow_recursion(self.network)
-        return keras.saving.load_model(self.keras_path, compile=False)
+        network = keras.saving.load_model(self.keras_path, compile=False)
+        # Its last layer is linear but for the softmax.
+        classifier = network.layers[-1]
+        classifier.set_weights(
+            [weight / self.temperature for weight in classifier.get_weights()]
+        )
+        return network
 
     def load_logits(self) -> keras.Model:
         """Returns the network with logits in place of probabilities."""
@@ -63,7 +80,7 @@ class TrainedModel:
         with files.replacing(self.keras_path) as temporary:
             model.save(temporary)
         values = dataclasses.asdict(self)
-        del values["directory"]
+        del values["directory"], values["temperature"]
         values["sha256"] = files.fingerprint(self.keras_path)
         text = json.dumps(values, indent=2, ensure_ascii=False)
         files.write_text(self.directory / _MODEL_VALUES, text + "\n")

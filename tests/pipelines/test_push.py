@@ -30,7 +30,7 @@ def make_version(folder, content):
         (version / "variables" / "variables.index").write_text(content * 2)
 
     fingerprints = {"model.keras": content * 64, "model.json": content}
-    return next_version(folder, fingerprints, write, ABOUT)
+    return next_version(folder, {"model": fingerprints}, write, ABOUT)
 
 
 @pytest.fixture
