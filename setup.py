@@ -52,6 +52,7 @@ EXTRAS = {
         "openvino",
         "tf2onnx>=1.17",
     ],
+    "parquet": ["pyarrow"],
     **LIGHT["optional-dependencies"],
     # Pillow reads TIFF and AVIF by itself, but not what iPhones take.
     "heic": ["pillow-heif"],
@@ -68,6 +69,7 @@ EXTRAS["dev"] = [
             "beam",
             "export",
             "jax",
+            "parquet",
             "notebooks",
             "benchmarks",
             "peers",

@@ -1,69 +1,67 @@
-"""Predictor: image files in, a table with an answer for each out."""
+"""Predictor: images in, a table with an answer for each out."""
 
-import contextlib
-import csv
 import dataclasses
-import fcntl
-import hashlib
-import io
+import functools
 import itertools
 import json
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any
 
-from pipelines.data.sources.layout import IMAGE_SUFFIXES
-from pipelines.errors import UserError, printable
-from pipelines.serving.local import Answer, load_classifier
-from pipelines.serving.versions import find_version, read_made_from
+from pipelines import files
+from pipelines.data.examples import Examples
+from pipelines.data.ingest.executors import Beam
+from pipelines.data.ingest.workspace import workspace
+from pipelines.data.sources.content import Content
+from pipelines.data.unlabelled import Found, Images, recorded
+from pipelines.errors import UserError
+from pipelines.reports.answer_tables import Columns, form_of
+from pipelines.runs.folder import Run
+from pipelines.serving.local import (
+    BATCH,
+    Answers,
+    LocalModel,
+    Pace,
+    fingerprint_of,
+)
+from pipelines.serving.neighbours import Index
+from pipelines.serving.versions import find_version
 
-_BATCH = 64
+_PART = 8 * BATCH
+"""Images of which the answers are kept together when the process stops."""
+
+_SHARD = 256 * BATCH
+"""Images that a task of Beam's answers."""
 
 
-def image_files(arguments: Iterable[str]) -> list[Path]:
-    """Returns the image files that arguments name, those of folders sorted.
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be told of images.
 
     Args:
-        arguments: Files, and folders that are looked through.
-
-    Raises:
-        UserError: If a folder holds no images, or there are none at all.
-
-    Example:
-
-    >>> image_files(["photos/", "other.jpg"])
+        probabilities: Whether of all classes, not of the best only.
+        embeddings: Whether the pooled features, too.
+        neighbours: Where the images lie among which the most similar are to be found: a
+            Parquet file with embeddings, see `Index.read`, or a run's folder, of which
+            the training images are taken; empty for none.
+        neighbour_count: How many of them.
     """
-    found: list[Path] = []
-    for argument in arguments:
-        if not os.path.isdir(argument):
-            found.append(Path(argument))
-            continue
-        inside = sorted(
-            Path(folder, name)
-            for folder, _, names in os.walk(argument)
-            for name in names
-            if name.lower().endswith(IMAGE_SUFFIXES)
-        )
-        if not inside:
-            raise UserError(f"there are no images in {argument}; give another folder")
-        found += inside
-    if not found:
-        raise UserError("no images given; name one or more, or their folder")
-    return found
+
+    probabilities: bool = False
+    embeddings: bool = False
+    neighbours: str = ""
+    neighbour_count: int = 5
 
 
 def check_output(output: Path) -> None:
     """Refuses a table that cannot be written, before anything is loaded.
 
     Raises:
-        UserError: If it has another suffix than there are writers, or exists.
+        UserError: If it has another suffix than there are forms, or exists.
     """
-    if output.suffix not in FORMS:
-        raise UserError(
-            f"--output={output} does not end with {' or '.join(FORMS)}, which say "
-            "how it is written"
-        )
+    form_of(output)
     if output.exists():
         raise UserError(f"--output={output} is there; remove it, or give another name")
     if not output.parent.is_dir():
@@ -72,145 +70,231 @@ def check_output(output: Path) -> None:
 
 def predictor(
     model: Path,
-    paths: Sequence[Path],
+    images: Images,
     output: Path,
     *,
-    embeddings: bool = False,
+    wanted: Wanted = Wanted(),
+    beam_args: str | None = None,
+    pace: Pace | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
     """Writes a row for each image: its path, its best classes, their probabilities.
 
     The table appears when it is whole. What a stopped process has written is kept
-    beside it, and the same call goes on behind the last whole row.
+    in `<output>.partial`, and the same call goes on behind it, to the same bytes.
 
     Args:
         model: A run's folder, or that of one exported version.
-        paths: The images.
+        images: The images.
         output: The table, see `check_output`.
-        embeddings: Whether rows have the pooled features, too.
+        wanted: What else rows have.
+        beam_args: Not None to have it done by Apache Beam with these arguments, see
+            `Beam`; then `output` is a folder of tables,
+            `part-00000-of-00008.parquet` and so on, of the same rows.
+        pace: Is told how fast it goes; nothing of Beam.
         progress: Is told how many images are done.
 
     Returns:
         What is wrong with images, a sentence for each; their rows say so, too.
 
     Raises:
-        UserError: If there is no such model, `output` cannot be written, or another
-            process writes it.
+        UserError: If there is no such model or index, `output` cannot be written, or
+            another process writes it.
 
     Example:
 
-    >>> predictor(Path("runs/demo"), image_files(["photos/"]), Path("photos.csv"))
+    >>> predictor(Path("runs/demo"), Images.listed(("photos/",)), Path("photos.csv"))
     []
     """
     check_output(output)
-    version = find_version(model)
-    form = FORMS[output.suffix]
-    # What goes on must be the same: another model or list of images has another file.
-    made_from = read_made_from(version)
-    of = (str(version.resolve()), made_from, embeddings, [*map(str, paths)])
-    digest = hashlib.sha256(json.dumps(of).encode()).hexdigest()[:16]
-    partial = output.with_name(f".partial-{digest}-{output.name}")
-    with _held(partial, output) as table:
-        done = max(_whole_lines(table) - form.header_lines, 0)
-        classify = load_classifier(version, features=embeddings)
-        progress(done)
-        while batch := paths[done : done + _BATCH]:
-            answers = classify(batch)
-            text = "" if done else form.header(answers[0])
-            text += "".join(map(form.row, batch, answers))
-            table.write(text.encode())
-            table.flush()
-            done += len(batch)
-            progress(done)
-        os.replace(partial, output)
-    with output.open(newline="", encoding="utf-8") as table:
-        rows = form.read(table)
-        return [f"{row['path']}: {row['problem']}" for row in rows if row["problem"]]
+    version = find_version(model).resolve()
+    partial = output.absolute().with_name(f"{output.name}.partial")
+    made_from = {
+        "model": fingerprint_of(version),
+        "images": images.fingerprint,
+        "wanted": dataclasses.asdict(wanted),
+        "among": _among(wanted.neighbours),
+        "part": _PART if beam_args is None else _SHARD,
+    }
+    with workspace(partial, made_from):
+        if beam_args is not None:
+            executor = Beam(beam_args, partial / "tasks")
+            return _by_beam(
+                executor, version, images, partial, output, wanted, progress
+            )
+        return _here(version, images, partial, output, wanted, pace, progress)
 
 
-@contextlib.contextmanager
-def _held(partial: Path, output: Path) -> Iterator[IO[bytes]]:
-    """Opens what has been written of a table, for this process alone."""
-    try:
-        table = partial.open("a+b")
-    except OSError as error:
-        raise UserError(
-            f"--output={output} cannot be written ({error.strerror}); give another name"
-        ) from error
-    with table:
-        try:
-            fcntl.flock(table, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is writing --output={output}") from None
-        yield table
+def open_index(wanted: Wanted, model: LocalModel) -> Index | None:
+    """Returns where similar images are looked for; None if they are not asked for.
 
-
-def _whole_lines(table: IO[bytes]) -> int:
-    """Cuts off what follows the last line's end, and returns how many lines there are.
-
-    No row has a line's end within: names are written as they are printed.
+    Raises:
+        UserError: If there is no such index, or another model made it.
     """
-    table.seek(0)
-    lines = end = 0
-    for line in table:
-        if line.endswith(b"\n"):
-            lines, end = lines + 1, end + len(line)
-    table.truncate(end)
-    return lines
+    if not wanted.neighbours:
+        return None
+    examples = _examples(wanted.neighbours)
+    if examples is None:
+        return Index.read(Path(wanted.neighbours), model)
+    return Index.of(model.answers(recorded(examples, "train")))
+
+
+def _examples(neighbours: str) -> Examples | None:
+    run = Run(Path(neighbours))
+    if run.config_path.is_file():
+        return run.examples(run.read_config())
+    return Examples.prepared(neighbours)
+
+
+def _among(neighbours: str) -> list[str]:
+    """Returns what decides which images are similar, besides the model."""
+    if not neighbours:
+        return []
+    if examples := _examples(neighbours):
+        return [examples.fingerprint]
+    path = Path(neighbours)
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return [files.fingerprint(file) for file in found if file.is_file()]
+
+
+def _here(
+    version: Path,
+    images: Images,
+    partial: Path,
+    output: Path,
+    wanted: Wanted,
+    pace: Pace | None,
+    progress: Callable[[int], None],
+) -> list[str]:
+    """Writes the parts that are not there, and then the table."""
+    table = _Table.open(version, wanted)
+    parts = [
+        partial / f"{number:08}{output.suffix}"
+        for number in range(math.ceil(images.count / _PART))
+    ]
+    left = [part for part in parts if not part.exists()]
+    done = min(_PART * (len(parts) - len(left)), images.count)
+    progress(done)
+    batches = table.model.answers(itertools.islice(images, done, images.count), pace)
+    for part in left:
+        answers = []
+        for batch in itertools.islice(batches, _PART // BATCH):
+            answers.append(batch)
+            done += len(batch.paths)
+            progress(done)
+        if not answers:
+            break
+        # A part that is there is whole with what is wrong with its images.
+        text = json.dumps(_problems(answers))
+        files.write_text(part.with_suffix(_PROBLEMS), text)
+        table.write(part, answers)
+    _check(done, images)
+    form_of(output).join(parts, output)
+    return [
+        problem
+        for part in parts
+        for problem in json.loads(part.with_suffix(_PROBLEMS).read_text("utf-8"))
+    ]
+
+
+def _by_beam(
+    beam: Beam,
+    version: Path,
+    images: Images,
+    partial: Path,
+    output: Path,
+    wanted: Wanted,
+    progress: Callable[[int], None],
+) -> list[str]:
+    """Has a task for each part, and makes the folder of them the table."""
+    folder = partial / "parts"
+    folder.mkdir(exist_ok=True)
+    parts = math.ceil(images.count / _SHARD)
+    left = iter(images)
+    tasks = (
+        (
+            folder / f"part-{part:05}-of-{parts:05}{output.suffix}",
+            [tuple(image) for image in itertools.islice(left, _SHARD)],
+        )
+        for part in range(parts)
+    )
+    done, problems = 0, []
+    for answered, some in beam.map(functools.partial(_answer, version, wanted), tasks):
+        done += answered
+        problems += some
+        progress(done)
+    _check(done, images)
+    os.rename(folder, output)
+    return problems
+
+
+def _answer(
+    version: Path, wanted: Wanted, task: tuple[Path, list[tuple[str, Content]]]
+) -> tuple[int, list[str]]:
+    """Writes a part, in a process of Beam's.
+
+    Returns:
+        Of how many images, and what is wrong with some.
+    """
+    part, images = task
+    table = _opened(version, wanted)
+    answers = list(table.model.answers(itertools.starmap(Found, images)))
+    # Another worker may do the same at the same time.
+    with tempfile.TemporaryDirectory(dir=part.parent.parent) as own:
+        table.write(Path(own, part.name), answers)
+        os.replace(Path(own, part.name), part)
+    return len(images), _problems(answers)
+
+
+def _problems(answers: Iterable[Answers]) -> list[str]:
+    return [
+        f"{path}: {problem}"
+        for some in answers
+        for path, problem in zip(some.paths, some.problems, strict=True)
+        if problem
+    ]
+
+
+def _check(done: int, images: Images) -> None:
+    if done != images.count:
+        raise UserError("the images have changed while they were read; run again")
+
+
+_PROBLEMS = ".problems"
 
 
 @dataclasses.dataclass(frozen=True)
-class _Form:
-    """How a table is written and read.
+class _Table:
+    """What writes the parts of a table.
 
     Args:
-        header_lines: How many there are.
-        header: Makes them, given an answer.
-        row: Makes a line of a path and its answer.
-        read: Gives the rows of a table, with `path` and `problem` in each.
+        model: What answers.
+        columns: What is written of its answers.
+        index: Where similar images are looked for; None if they are not.
+        neighbours: How many of them.
     """
 
-    header_lines: int
-    header: Callable[[Answer], str]
-    row: Callable[[Path, Answer], str]
-    read: Callable[[IO[str]], Iterator[dict[str, Any]]]
+    model: LocalModel
+    columns: Columns
+    index: Index | None
+    neighbours: int
+
+    @classmethod
+    def open(cls, version: Path, wanted: Wanted) -> "_Table":
+        model = LocalModel.load(version)
+        columns = Columns(
+            model.classes,
+            model.fingerprint,
+            probabilities=wanted.probabilities,
+            embeddings=wanted.embeddings,
+        )
+        return cls(model, columns, open_index(wanted, model), wanted.neighbour_count)
+
+    def write(self, path: Path, answers: Sequence[Answers]) -> None:
+        joined, found = Answers.joined(answers), None
+        if self.index:
+            found = self.index.nearest(joined.features, self.neighbours)
+        form_of(path).write(path, self.columns, joined, found)
 
 
-def _csv_line(values: Iterable[object]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
-
-
-def _csv_header(answer: Answer) -> str:
-    ranks = range(1, 1 + len(answer.classes))
-    best = [f"{name}_{rank}" for rank in ranks for name in ("class", "probability")]
-    channels = [f"feature_{index}" for index in range(len(answer.features))]
-    return _csv_line(["path", "problem", *best, *channels])
-
-
-def _csv_row(path: Path, answer: Answer) -> str:
-    pairs = zip(map(printable, answer.classes), answer.probabilities, strict=True)
-    values = [*itertools.chain(*pairs), *answer.features]
-    if answer.problem:
-        values = [""] * len(values)
-    return _csv_line([printable(path), answer.problem or "", *values])
-
-
-def _json_row(path: Path, answer: Answer) -> str:
-    values: dict[str, Any] = {"path": str(path), "problem": answer.problem}
-    if not answer.problem:
-        values["classes"] = answer.classes
-        values["probabilities"] = answer.probabilities
-        if answer.features:
-            values["features"] = answer.features
-    return json.dumps(values) + "\n"
-
-
-FORMS = {
-    ".csv": _Form(1, _csv_header, _csv_row, csv.DictReader),
-    ".jsonl": _Form(
-        0, lambda answer: "", _json_row, lambda table: map(json.loads, table)
-    ),
-}
-"""How tables are written, by what their names end with."""
+_opened = functools.lru_cache(maxsize=1)(_Table.open)  # A process does many tasks.

@@ -1,100 +1,203 @@
 """The exported model in this process, as a server would answer."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from pipelines.data.images import inspect
+from pipelines import files
+from pipelines.data.image_header import Problem
+from pipelines.data.images import MAX_PIXELS, inspect
+from pipelines.data.ingest.executors import Threads
+from pipelines.data.other_formats import decodable
+from pipelines.data.sources.content import Content
+from pipelines.data.unlabelled import Found
 from pipelines.errors import UserError
-from pipelines.serving.signatures import BYTES_SIGNATURE, FEATURES_SIGNATURE
+from pipelines.serving.versions import read_made_from
+
+BATCH = 64
+"""Images that the network looks at together."""
+
+_DECODERS = 2
+_TOP_K = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """What a model says about one image.
+class Answers:
+    """What a model says about a batch of images.
 
     Args:
-        problem: Why the image cannot be used, in a few words; None if it can.
-        classes: The best classes, best first; empty names if it cannot be used.
-        probabilities: Theirs.
-        features: Of the image, one for each channel, if they were asked for.
+        paths: Of the images.
+        problems: Why an image cannot be used, in a few words; None if it can. What
+            stands in its rows else means nothing.
+        probabilities: Of the classes, float32 `(images, classes)`.
+        features: What the classifier sees of the images, float32 `(images, channels)`.
     """
 
-    problem: str | None = None
-    classes: tuple[str, ...] = ()
-    probabilities: tuple[float, ...] = ()
-    features: tuple[float, ...] = ()
+    paths: tuple[str, ...]
+    problems: tuple[str | None, ...]
+    probabilities: np.ndarray
+    features: np.ndarray
+
+    @property
+    def best(self) -> np.ndarray:
+        """The most probable classes, best first, int64 `(images, 5 at most)`."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")
+        return order[:, :_TOP_K]
+
+    @classmethod
+    def joined(cls, answers: Sequence["Answers"]) -> "Answers":
+        """Returns the answers of several batches as those of one."""
+        columns = zip(*(vars(one).values() for one in answers), strict=True)
+        paths, problems, *arrays = columns
+        return cls(
+            tuple(itertools.chain(*paths)),
+            tuple(itertools.chain(*problems)),
+            *map(np.concatenate, arrays),
+        )
 
 
-# Image files in, an answer for each out.
-Classify = Callable[[Sequence[Path]], list[Answer]]
-
-
-def load_classifier(version: Path, *, features: bool = False) -> Classify:
-    """Loads an exported model.
+@dataclasses.dataclass
+class Pace:
+    """How fast answers came, after the first batch, which warms up.
 
     Args:
-        version: Its folder, see `pipelines.serving.versions.find_version`.
-        features: Whether answers have features.
+        images: How many images were answered.
+        seconds: How long it took.
+        waited: How much of that the network waited for images to be decoded.
+    """
 
-    Returns:
-        A function from image files to answers. A file that cannot be read, or that
-        `python -m pipelines.prepare_data` would leave out, has a problem for one.
+    images: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
 
-    Raises:
-        UserError: If the model gives no features and they are asked for.
+
+@dataclasses.dataclass(frozen=True)
+class LocalModel:
+    """An exported model.
+
+    Args:
+        version: Its folder.
+        classes: Their names, in the order of the probabilities.
+        fingerprint: Of the network that it was made from, hexadecimal.
+        saved: What TensorFlow loads.
 
     Example:
 
-    >>> classify = load_classifier(find_version(Path("runs/demo")))
-    >>> classify([Path("photo.jpg")])[0].classes[0]
-    'star'
+    >>> model = LocalModel.load(find_version(Path("runs/demo")))
+    >>> for answers in model.answers(Images.listed(("photos/",))):
+    ...     print(answers.paths[0], model.classes[answers.best[0, 0]])
+    photos/1.jpg star
     """
-    saved = tf.saved_model.load(str(version))
-    names = [BYTES_SIGNATURE, FEATURES_SIGNATURE] if features else [BYTES_SIGNATURE]
-    for name in names:
-        if name not in saved.signatures:
+
+    version: Path
+    classes: tuple[str, ...]
+    fingerprint: str
+    saved: Any
+
+    @classmethod
+    def load(cls, version: Path) -> "LocalModel":
+        """Loads an exported model.
+
+        Args:
+            version: Its folder, see `find_version`.
+
+        Raises:
+            UserError: If it was exported by an older version of this package, or by
+                others.
+        """
+        saved = tf.saved_model.load(str(version))
+        if not hasattr(saved, "pixels_of_bytes"):
             raise UserError(
-                f"{version} has no signature {name}; remove that folder and run again "
-                "the command that exported it"
+                f"{version} does not tell all that its network says; remove that "
+                "folder and run again the command that exported it"
             )
+        labels = (version / "assets" / "labels.txt").read_text(encoding="utf-8")
+        return cls(version, tuple(labels.splitlines()), fingerprint_of(version), saved)
 
-    def classify(paths: Sequence[Path]) -> list[Answer]:
-        read = [_read(path) for path in paths]
-        encoded = tf.constant([image for image, _ in read])
-        told: dict[str, Any] = {}
-        for name in names:
-            told |= saved.signatures[name](image_bytes=encoded)
-        columns = {name: values.numpy().tolist() for name, values in told.items()}
-        return [
-            Answer(
-                problem=None if valid else unread or _problem(image),
-                classes=tuple(each.decode() for each in classes),
-                probabilities=tuple(probabilities),
-                features=tuple(found),
+    def answers(
+        self, images: Iterable[Found], pace: Pace | None = None
+    ) -> Iterator[Answers]:
+        """Yields what the model says about images, batch by batch, in their order.
+
+        While the network looks at a batch, the next ones are read and decoded. An image
+        that cannot be read, or that `python -m pipelines.prepare_data` would leave out,
+        has a problem for an answer.
+
+        Args:
+            images: The images.
+            pace: Is told how fast it goes.
+        """
+        prepared = Threads(_DECODERS).map(self._prepare, _batches(images))
+        pace = pace or Pace()
+        begin = 0.0
+        while True:
+            asked = time.perf_counter()
+            batch = next(prepared, None)
+            if batch is None:
+                return
+            paths, problems, pixels = batch
+            got = time.perf_counter()
+            told = self.saved.scores_of_pixels(pixels)
+            answers = Answers(
+                paths, problems, told["probabilities"].numpy(), told["features"].numpy()
             )
-            for (image, unread), valid, classes, probabilities, found in zip(
-                read,
-                columns["valid"],
-                columns["classes"],
-                columns["probabilities"],
-                columns.get("features", [()] * len(read)),
-                strict=True,
+            if begin:
+                pace.images += len(paths)
+                pace.waited += got - asked
+                pace.seconds = time.perf_counter() - begin
+            yield answers
+            begin = begin or time.perf_counter()
+
+    def _prepare(
+        self, images: Sequence[Found]
+    ) -> tuple[tuple[str, ...], tuple[str | None, ...], tf.Tensor]:
+        read = [_read(image.content) for image in images]
+        decoded = self.saved.pixels_of_bytes(tf.constant([image for image, _ in read]))
+        problems = tuple(
+            None if valid else unread or _problem(image)
+            for valid, (image, unread) in zip(
+                decoded["valid"].numpy(), read, strict=True
             )
-        ]
+        )
+        return tuple(image.path for image in images), problems, decoded["images"]
 
-    return classify
+
+def fingerprint_of(version: Path) -> str:
+    """Returns what tells a version's network from others, hexadecimal.
+
+    That of what it was made from, or else of its own files.
+    """
+    made_from = read_made_from(version).get("model") or {
+        str(path.relative_to(version)): files.fingerprint(path)
+        for path in sorted(version.rglob("*"))
+        if path.is_file()
+    }
+    return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
 
 
-def _read(path: Path) -> tuple[bytes, str | None]:
-    """Returns the bytes of a file, or none and why."""
+def _batches(images: Iterable[Found]) -> Iterator[list[Found]]:
+    left = iter(images)
+    while batch := list(itertools.islice(left, BATCH)):
+        yield batch
+
+
+def _read(content: Content) -> tuple[bytes, str | None]:
+    """Returns the bytes of an image that TensorFlow may decode, or none and why."""
     try:
-        return path.read_bytes(), None
-    except OSError as error:
-        return b"", f"cannot be read ({error.strerror})"
+        return decodable(content.read(), MAX_PIXELS), None
+    except Problem as problem:
+        return b"", f"cannot be used ({problem})"
+    except UserError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        return b"", f"cannot be read ({reason})"
 
 
 def _problem(image: bytes) -> str:

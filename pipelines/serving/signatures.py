@@ -66,6 +66,38 @@ class Classifier(tf.Module):
         )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def pixels_of_bytes(self, image_bytes: tf.Tensor) -> Answer:
+        """Decodes images, so that the network can look at others meanwhile.
+
+        Args:
+            image_bytes: As `classify_bytes`.
+
+        Returns:
+            `"images"`: uint8 `(batch, size, size, 3)`, RGB; `"valid"`: bool
+            `(batch,)`, False where an image is blank instead.
+        """
+        images, valid = self._decoded(image_bytes)
+        return {"images": images, "valid": valid}
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, "images")]
+    )
+    def scores_of_pixels(self, images: tf.Tensor) -> Answer:
+        """Gives everything that the network says of decoded images.
+
+        Args:
+            images: What `pixels_of_bytes` gave.
+
+        Returns:
+            `"probabilities"`: float32 `(batch, classes)`; `"features"`: float32
+            `(batch, channels)`.
+        """
+        size = self.preprocessing.size
+        images = tf.ensure_shape(images, (None, size, size, 3))
+        probabilities, features = self.network(images, training=False)
+        return {"probabilities": probabilities, "features": features}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
     def classify_bytes(self, image_bytes: tf.Tensor) -> Answer:
         """Classifies encoded images.
 

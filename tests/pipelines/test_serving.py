@@ -23,8 +23,9 @@ from pipelines.components.pusher import pusher
 from pipelines.data import records
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.preprocessing import prepare
+from pipelines.data.unlabelled import Images
 from pipelines.errors import UserError
-from pipelines.serving.local import load_classifier
+from pipelines.serving.local import LocalModel
 from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FEATURES_SIGNATURE,
@@ -337,17 +338,27 @@ def test_versions_are_ascii_numbers_alone(tmp_path):
     assert versions(tmp_path) == [2, 10]
 
 
-def test_local_classifier(version, validation, tmp_path):
-    classify = load_classifier(find_version(version.parents[2]), features=True)
+def test_local_model_says_what_the_signatures_say(version, validation, tmp_path):
+    model = LocalModel.load(find_version(version.parents[2]))
     photo, note = tmp_path / "a photo's näme.jpg", tmp_path / "note.jpg"
     photo.write_bytes(validation[0][0])
     note.write_text("no image")
-    answer, no_image, missing = classify([photo, note, tmp_path / "missing.jpg"])
-    assert answer.problem is None
-    assert len(answer.classes) == len(answer.probabilities) == 5
-    assert list(answer.probabilities) == sorted(answer.probabilities, reverse=True)
-    assert len(answer.features) == 64
-    assert "not a JPEG, PNG, GIF, BMP or WebP image" in no_image.problem
-    assert "cannot be read (No such file" in missing.problem
+    paths = (str(photo), str(note), str(tmp_path / "missing.jpg"))
+    (answers,) = model.answers(Images.listed(paths))
+    problem, no_image, missing = answers.problems
+    assert answers.paths == paths and problem is None
+    assert "not a JPEG, PNG, GIF, BMP or WebP image" in no_image
+    assert "cannot be read (No such file" in missing
+    saved = tf.saved_model.load(str(version))
+    encoded = tf.constant([validation[0][0]])
+    told = saved.signatures[BYTES_SIGNATURE](image_bytes=encoded)
+    best = answers.best[0]
+    names = [model.classes[label].encode() for label in best]
+    assert names == told["classes"][0].numpy().tolist()
+    np.testing.assert_allclose(
+        answers.probabilities[0, best], told["probabilities"][0], rtol=1e-5
+    )
+    told = saved.signatures[FEATURES_SIGNATURE](image_bytes=encoded)
+    np.testing.assert_allclose(answers.features[0], told["features"][0], rtol=1e-5)
     with pytest.raises(UserError, match="holds no exported model"):
         find_version(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.data.sources import tars, zips
 from pipelines.data.sources.layout import Layout, find_layout
-from pipelines.data.sources.members import check, damage_told
+from pipelines.data.sources.members import Member, check, damage_told
 from pipelines.data.sources.source import Source, SourceImage, encodable, stamp
 
 _READERS = {**dict.fromkeys(tars.OPENERS, tars.members), ".zip": zips.members}
@@ -33,16 +33,14 @@ class Archive(Source):
     orientation = "apply"
 
     def __init__(self, path: Path):
-        suffix = next(end for end in _READERS if path.name.lower().endswith(end))
-        self.name = encodable(path.name[: -len(suffix)])
+        self.name = encodable(path.name[: -len(_suffix(path))])
         self.fingerprint = hashlib.sha256(stamp(path.name, path.stat())).hexdigest()
         self._path = path
-        self._members = _READERS[suffix]
 
     def __iter__(self) -> Iterator[SourceImage]:
         layout = self._layout
         with damage_told(self._path):
-            for member in self._members(self._path):
+            for member in members_of(self._path):
                 place = layout.place(member.path)
                 if place is not None:
                     content = member.content()
@@ -57,9 +55,23 @@ class Archive(Source):
     @functools.cached_property
     def _layout(self) -> Layout:
         with damage_told(self._path):
-            return find_layout(self._checked_paths(), str(self._path))
+            paths = (member.path for member in members_of(self._path))
+            return find_layout(paths, str(self._path))
 
-    def _checked_paths(self) -> Iterator[str]:
-        for member in self._members(self._path):
-            check(member, str(self._path))
-            yield member.path
+
+def members_of(path: Path) -> Iterator[Member]:
+    """Gives the members of an archive in its order; see `damage_told`.
+
+    Args:
+        path: The archive; its name ends with one of `ARCHIVE_SUFFIXES`.
+
+    Raises:
+        UserError: If one is refused, see `check`.
+    """
+    for member in _READERS[_suffix(path)](path):
+        check(member, str(path))
+        yield member
+
+
+def _suffix(path: Path) -> str:
+    return next(end for end in _READERS if path.name.lower().endswith(end))

@@ -39,7 +39,7 @@ class Folder(Source):
         digest = hashlib.sha256()
 
         def fingerprinted() -> Iterator[str]:
-            for entry in self._entries():
+            for entry in entries_of(path):
                 if is_image(entry):
                     status = os.stat(path / entry)
                     if not stat.S_ISREG(status.st_mode):
@@ -61,7 +61,7 @@ class Folder(Source):
     def __iter__(self) -> Iterator[SourceImage]:
         top = self._path.absolute()
         try:
-            for entry in self._entries():
+            for entry in entries_of(self._path):
                 place = self._layout.place(entry)
                 if place is not None:
                     content = FileContent(os.path.join(top, entry))
@@ -75,30 +75,36 @@ class Folder(Source):
         """Returns how many files by their names are no images, by suffix."""
         return self._layout.passed_over
 
-    def _entries(self, below: str = "", around: Inodes = ()) -> Iterator[str]:
-        """Gives relative paths of files and, with a slash, folders, sorted in each.
 
-        Args:
-            below: The folder to begin with, ending with a slash.
-            around: The folders around it.
-        """
-        folder = self._path / below
-        status = os.stat(folder)
-        inode = (status.st_dev, status.st_ino)
-        if inode in around:
-            raise UserError(
-                f"{folder} is a link to a folder around it; take it out of the data"
-            )
-        if len(around) > MAX_FOLDERS:
-            raise UserError(
-                f"{folder} lies in more than {MAX_FOLDERS} folders; move it upwards"
-            )
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=operator.attrgetter("name"))
-        for entry in entries:
-            if not entry.is_dir():
-                yield below + entry.name
-        for entry in entries:
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield f"{below}{entry.name}/"
-                yield from self._entries(f"{below}{entry.name}/", (*around, inode))
+def entries_of(top: Path, below: str = "", around: Inodes = ()) -> Iterator[str]:
+    """Gives relative paths of files and, with a slash, folders, sorted in each.
+
+    Args:
+        top: The folder to look through; what is hidden in it is passed over.
+        below: The folder in it to begin with, ending with a slash.
+        around: The folders around that.
+
+    Raises:
+        UserError: If folders lead back to those around them, or are too deep.
+        OSError: If one cannot be read.
+    """
+    folder = top / below
+    status = os.stat(folder)
+    inode = (status.st_dev, status.st_ino)
+    if inode in around:
+        raise UserError(
+            f"{folder} is a link to a folder around it; take it out of the data"
+        )
+    if len(around) > MAX_FOLDERS:
+        raise UserError(
+            f"{folder} lies in more than {MAX_FOLDERS} folders; move it upwards"
+        )
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=operator.attrgetter("name"))
+    for entry in entries:
+        if not entry.is_dir():
+            yield below + entry.name
+    for entry in entries:
+        if entry.is_dir() and not entry.name.startswith("."):
+            yield f"{below}{entry.name}/"
+            yield from entries_of(top, f"{below}{entry.name}/", (*around, inode))

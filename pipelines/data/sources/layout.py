@@ -62,7 +62,7 @@ class Layout:
 
     def place(self, path: str) -> Place | None:
         """Returns where the file belongs, None if it is not an image to be used."""
-        parts = _visible_parts(path)
+        parts = visible_parts(path)
         if not parts or not is_image(path) or not self.uses(parts):
             return None
         return Place(
@@ -92,7 +92,7 @@ def find_layout(paths: Iterable[str], origin: str) -> Layout:
     passed_over: Counter[str] = Counter()
     folders: set[Parts] = set()
     for path in paths:
-        parts = _visible_parts(path)
+        parts = visible_parts(path)
         if parts and path.endswith("/"):
             folders.add(parts)
         elif parts and is_image(path):
@@ -120,7 +120,7 @@ def is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_SUFFIXES)
 
 
-def _visible_parts(path: str) -> Parts:
+def visible_parts(path: str) -> Parts:
     """Returns the path's components, none if it is hidden."""
     # Not `PurePosixPath(path).parts`, which interns every name.
     parts = tuple(part for part in path.split("/") if part not in ("", "."))

@@ -29,7 +29,7 @@ COLUMNS = {
     "label": ("label", "label_name", "class", "class_name"),
     "split": ("split",),
 }
-"""What the columns may be called, in lower or upper case; only a split may be missing.
+"""What the columns may be called, in lower or upper case; a split may be missing.
 
 `file_name` is what the `metadata.csv` of an image folder on the Hugging Face hub has.
 """
@@ -37,10 +37,20 @@ COLUMNS = {
 _MAX_LINE = 2**16
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
+    """An image in a table.
+
+    Attributes:
+        line: Its number, the first being 1.
+        path: Relative to the table's folder, below which it stays.
+        label: Its class; empty without such a column.
+        split: A word of the data, as in `SPLIT_WORDS`; None without such a column.
+    """
+
+    line: int
     path: str
     label: str
-    split: str | None  # A word of the data, as in `SPLIT_WORDS`.
+    split: str | None
 
 
 class _WrongLineError(Exception):
@@ -90,12 +100,12 @@ class Table(Source):
         line_of: dict[int, int] = {}
         labels: set[str] = set()
         words: set[str | None] = set()
-        for line, row in self._rows():
-            first = line_of.setdefault(hash(row.path), line)
-            if first != line:
-                raise self._wrong(line, f"repeats {row.path!r} of line {first}")
-            digest.update(self._stamp(line, row.path))
-            check_class_name(row.label, f"line {line} of {path}")
+        for row in read_rows(path):
+            first = line_of.setdefault(hash(row.path), row.line)
+            if first != row.line:
+                raise _wrong(path, row.line, f"repeats {row.path!r} of line {first}")
+            digest.update(self._stamp(row.line, row.path))
+            check_class_name(row.label, f"line {row.line} of {path}")
             labels.add(row.label)
             words.add(row.split)
         if not line_of:
@@ -116,7 +126,7 @@ class Table(Source):
 
     def __iter__(self) -> Iterator[SourceImage]:
         top = self._path.parent.absolute()
-        for _, row in self._rows():
+        for row in read_rows(self._path):
             split = SPLIT_WORDS[row.split] if row.split else None
             if not self._roles or split in self._roles:
                 yield SourceImage(
@@ -130,37 +140,23 @@ class Table(Source):
         """Returns the labels in the order of their numbers, if they are numbers."""
         return self._order
 
-    def _rows(self) -> Iterator[tuple[int, _Row]]:
-        """Gives each row with the number of its line, the first being 1."""
-        read = _READERS[self._path.suffix.lower()]
-        lines = _Lines(self._path)
-        try:
-            for row in read(lines):
-                yield lines.number, _parse(row)
-        except _WrongLineError as error:
-            raise self._wrong(lines.number, str(error)) from error
-        except csv.Error as error:
-            raise self._wrong(lines.number, f"is damaged ({error})") from error
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{self._path} is not UTF-8 after line {lines.number}; save it so"
-            ) from error
-
     def _stamp(self, line: int, name: str) -> bytes:
         try:
             status = os.stat(self._path.parent / name)
             place = self._place(name)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise self._wrong(
-                line, f"names {name!r}, which cannot be read ({reason})"
+            raise _wrong(
+                self._path, line, f"names {name!r}, which cannot be read ({reason})"
             ) from error
         if not place.startswith(self._top):
-            raise self._wrong(
-                line, f"names {name!r}, a link that leads out of the table's folder"
+            raise _wrong(
+                self._path,
+                line,
+                f"names {name!r}, a link that leads out of the table's folder",
             )
         if not stat.S_ISREG(status.st_mode):
-            raise self._wrong(line, f"names {name!r}, which is not a file")
+            raise _wrong(self._path, line, f"names {name!r}, which is not a file")
         if status.st_size > MAX_IMAGE_BYTES:
             raise too_large(f"{name!r} on line {line} of {self._path}")
         return stamp(name, status)
@@ -172,8 +168,34 @@ class Table(Source):
             return os.path.realpath(path)
         return os.path.join(self._resolved(path.parent), path.name)
 
-    def _wrong(self, line: int, reason: str) -> UserError:
-        return UserError(f"line {line} of {self._path} {reason}; mend the table")
+
+def read_rows(path: Path, *, labelled: bool = True) -> Iterator[Row]:
+    """Gives the rows of a table, whose images are not looked at.
+
+    Args:
+        path: The table, see `Table`.
+        labelled: Whether each row must have a label.
+
+    Raises:
+        UserError: If it is damaged, or a row is incomplete; with the line's number.
+    """
+    read = _READERS[path.suffix.lower()]
+    lines = _Lines(path)
+    try:
+        for row in read(lines, labelled):
+            yield _parse(row, lines.number, labelled)
+    except _WrongLineError as error:
+        raise _wrong(path, lines.number, str(error)) from error
+    except csv.Error as error:
+        raise _wrong(path, lines.number, f"is damaged ({error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 after line {lines.number}; save it so"
+        ) from error
+
+
+def _wrong(path: Path, line: int, reason: str) -> UserError:
+    return UserError(f"line {line} of {path} {reason}; mend the table")
 
 
 class _Lines:
@@ -193,11 +215,13 @@ class _Lines:
                 yield line
 
 
-def _delimited(delimiter: str, lines: _Lines) -> Iterator[Mapping[str, Any]]:
+def _delimited(
+    delimiter: str, lines: _Lines, labelled: bool
+) -> Iterator[Mapping[str, Any]]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names = tuple(name.strip().lower() for name in next(reader, ()))
     if names:
-        _columns(names)
+        _columns(names, labelled)
     for fields in filter(None, reader):
         if len(fields) != len(names):
             raise _WrongLineError(
@@ -206,7 +230,8 @@ def _delimited(delimiter: str, lines: _Lines) -> Iterator[Mapping[str, Any]]:
         yield dict(zip(names, fields, strict=True))
 
 
-def _json_lines(lines: _Lines) -> Iterator[Mapping[str, Any]]:
+def _json_lines(lines: _Lines, labelled: bool) -> Iterator[Mapping[str, Any]]:
+    del labelled  # Each line names its own columns.
     for line in lines:
         if line.strip():
             try:
@@ -218,7 +243,7 @@ def _json_lines(lines: _Lines) -> Iterator[Mapping[str, Any]]:
             yield {name.lower(): value for name, value in row.items()}
 
 
-_READERS: dict[str, Callable[[_Lines], Iterator[Mapping[str, Any]]]] = {
+_READERS: dict[str, Callable[[_Lines, bool], Iterator[Mapping[str, Any]]]] = {
     ".csv": functools.partial(_delimited, ","),
     ".tsv": functools.partial(_delimited, "\t"),
     ".jsonl": _json_lines,
@@ -229,7 +254,7 @@ TABLE_SUFFIXES = tuple(_READERS)
 
 
 @functools.lru_cache
-def _columns(names: tuple[str, ...]) -> Mapping[str, str]:
+def _columns(names: tuple[str, ...], labelled: bool) -> Mapping[str, str]:
     """Returns the name of each of `COLUMNS` that is there."""
     found = {}
     for column, known in COLUMNS.items():
@@ -241,14 +266,15 @@ def _columns(names: tuple[str, ...]) -> Mapping[str, str]:
             )
         if matching:
             found[column] = matching[0]
-        elif column != "split":
+        elif column == "path" or column == "label" and labelled:
             raise _WrongLineError(f"has no column {column} ({', '.join(known)})")
     return found
 
 
-def _parse(values: Mapping[str, Any]) -> _Row:
-    columns = _columns(tuple(values))
-    path, label = (_text(values[columns[key]], key) for key in ("path", "label"))
+def _parse(values: Mapping[str, Any], line: int, labelled: bool) -> Row:
+    columns = _columns(tuple(values), labelled)
+    path = _text(values[columns["path"]], "path")
+    label = _text(values[columns["label"]], "label") if labelled else ""
     reason = bad_name(path)
     if reason:
         raise _WrongLineError(f"names {path!r}, which {reason}")
@@ -259,7 +285,7 @@ def _parse(values: Mapping[str, Any]) -> _Row:
             raise _WrongLineError(
                 f"has the split {word!r} (known: {', '.join(SPLIT_WORDS)})"
             )
-    return _Row(posixpath.normpath(path), label, word)
+    return Row(line, posixpath.normpath(path), label, word)
 
 
 def _text(value: Any, column: str) -> str:

@@ -81,7 +81,7 @@ class TFRecordFiles(Source):
             check_class_name(name, self._paths[0].parent)
         for path, split in _splits(self._paths).items():
             name = encodable(path.relative_to(self._top).as_posix())
-            for index, serialized in enumerate(_records(path)):
+            for index, serialized in enumerate(read_records(path)):
                 with _damage_told(path):
                     example = tf.train.Example.FromString(serialized)
                 features = example.features.feature
@@ -159,7 +159,12 @@ def _labels_and_texts(path: Path) -> Iterator[tuple[int, str]]:
             )
 
 
-def _records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path) -> Iterator[bytes]:
+    """Gives the records of a file.
+
+    Raises:
+        UserError: If it is damaged or cannot be read.
+    """
     with _damage_told(path):
         yield from records.read(path)
 
