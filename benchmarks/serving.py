@@ -1,18 +1,19 @@
 """How fast exports answer, beside those of `keras.applications`, and how exactly.
 
     python -m benchmarks.serving
-    python -m benchmarks.serving --weights=FILE --data=data/cifar10
+    python -m benchmarks.serving --data=data/cifar10 --network=resnet20 --weights=FILE
 
 The first times ResNet-50 with random weights at 224 pixels on decoded images: each
 export and its peers in turn, in one process; ratios are of the medians, to the
 SavedModel of `keras.applications.ResNet50`. "OpenVINO, plain" is what OpenVINO makes of
 that. All compute in float32 but those that say otherwise.
 
-The second exports a ResNet-20 with the weights of FILE to every format and precision,
-and compares each with the network on validation images of prepared data.
+The second exports a network with the weights of FILE, or random ones, to every format
+and precision, and compares each with the network on validation images of prepared data.
 """
 
 import argparse
+import dataclasses
 import os
 import statistics
 import sys
@@ -93,27 +94,31 @@ def race(rounds: int, batch_sizes: list[int]) -> None:
                 print(f"  {name:24} {1000 * seconds:8.1f} ms   {ratio:.2f}x")
 
 
-def compare(weights: str, data: str) -> None:
-    """Prints how each export of a ResNet-20 compares with the network."""
+def compare(name: str, weights: str | None, data: str) -> None:
+    """Prints how each export of a network compares with it, on images."""
     from rich.console import Console
 
     import keras_resnet
-    from keras_resnet.preprocessing import Preprocessing
+    from keras_resnet.training import RECIPES
     from pipelines.components.exporter import exporter
     from pipelines.data.examples import Examples
     from pipelines.reports.summary import print_exports
     from pipelines.serving.formats import FORMATS
     from pipelines.training.model import TrainedModel
+    from pipelines.training.network import preprocessing_for
 
-    network = keras_resnet.NETWORKS["resnet20"]
-    preprocessing = Preprocessing(resize=32, crop=32)
     examples = Examples.load(Path(data, "examples"))
+    network = dataclasses.replace(
+        keras_resnet.NETWORKS[name], classes=len(examples.classes)
+    )
+    recipe = RECIPES["he2015_cifar" if network.input_size == 32 else "he2015"]
+    preprocessing = preprocessing_for(recipe, network)
     with tempfile.TemporaryDirectory() as folder:
         model = TrainedModel(
             Path(folder, "model"), network, preprocessing, examples.classes
         )
         model.directory.mkdir()
-        model.save(keras_resnet.create("resnet20", weights=weights))
+        model.save(keras_resnet.create(name, weights=weights, classes=network.classes))
         made = [
             exporter(model, examples, Path(folder), to=name, precision=precision)
             for name, kind in FORMATS.items()
@@ -126,11 +131,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10, help="answers of each")
     parser.add_argument("--batches", default="1,32", help="images at once")
-    parser.add_argument("--weights", help="of a ResNet-20, to compare answers")
     parser.add_argument("--data", help="what prepare_data made, to compare answers on")
+    parser.add_argument("--network", default="resnet50", help="to compare answers of")
+    parser.add_argument("--weights", help="of the network; random without")
     arguments = parser.parse_args()
-    if arguments.weights:
-        compare(arguments.weights, arguments.data)
+    if arguments.data:
+        compare(arguments.network, arguments.weights, arguments.data)
     else:
         race(arguments.rounds, [int(size) for size in arguments.batches.split(",")])
 

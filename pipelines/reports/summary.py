@@ -189,9 +189,20 @@ def print_trials(trials: Iterable[Trial], console: Console) -> None:
 
 
 def print_exports(made: Iterable[tuple[Path, Comparison]], console: Console) -> None:
-    """Prints how exports compare with the network, and where they lie."""
+    """Prints how exports compare with the network, and where they lie.
+
+    The last column is how many convolutions an export in int8 computes in float32.
+    """
     table = Table(box=None, header_style="bold")
-    for name in ("export", "MB", "differs by", "same class", "error", "of the network"):
+    for name in (
+        "export",
+        "MB",
+        "differs by",
+        "same class",
+        "error",
+        "network's",
+        "float",
+    ):
         table.add_column(name, no_wrap=True)
     for version, found in made:
         written = (path.stat().st_size for path in version.glob("model.*"))
@@ -202,6 +213,7 @@ def print_exports(made: Iterable[tuple[Path, Comparison]], console: Console) -> 
             f"{found.top1_agreement:.2%} of {found.images}",
             f"{found.exported_top1_error:.2%}",
             f"{found.top1_error:.2%}",
+            f"{found.float_convolutions or ''}",
         )
     console.print(table, highlight=False, soft_wrap=True)
     _print_rows({"exports": str(version.parents[1])}, console)

@@ -6,20 +6,27 @@ What is written takes uint8 `(batch, size, size, 3)`, RGB, and gives probabiliti
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.serving.quantizers import (
+    int8,
+    quantize_litert,
+    quantize_onnx,
+    quantize_openvino,
+)
+from pipelines.serving.runtimes import Runner, load_litert, load_onnx, load_openvino
+
 PREPROCESSING = "preprocessing.json"
 """The file beside an export that says how its images come about."""
 
-# uint8 `(batch, size, size, 3)` in, probabilities `(batch, classes)` out.
-Runner = Callable[[np.ndarray], np.ndarray]
-# A network, the file to write, and images to calibrate by.
-Writer = Callable[[keras.Model, Path, np.ndarray], None]
+# A network, the file to write, and training images, of which only int8 takes any. What
+# comes back is how many of the first convolutions int8 leaves in float32, else None.
+Writer = Callable[[keras.Model, Path, np.ndarray], int | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +56,9 @@ class Comparison:
         top1_agreement: Share of images that get the same class.
         top1_error: The network's share of wrong classes.
         exported_top1_error: The export's.
+        float_convolutions: How many of its first convolutions an export in int8
+            computes in float32, so that it answers as the network does; None for
+            others.
     """
 
     images: int
@@ -56,12 +66,7 @@ class Comparison:
     top1_agreement: float
     top1_error: float
     exported_top1_error: float
-
-
-def batches(images: np.ndarray, size: int = 32) -> Iterator[np.ndarray]:
-    """Gives images in batches, the last of which may be smaller."""
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
+    float_convolutions: int | None = None
 
 
 def _by_keras(name: str) -> Writer:
@@ -72,32 +77,6 @@ def _by_keras(name: str) -> Writer:
     return write
 
 
-def _onnx_int8(network: keras.Model, path: Path, images: np.ndarray) -> None:
-    from onnxruntime import quantization
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    calibration = ({network.input.name: batch} for batch in batches(images))
-
-    class Reader(quantization.CalibrationDataReader):
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            return next(calibration, None)
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain, ready = Path(folder, "plain.onnx"), Path(folder, "ready.onnx")
-        network.export(str(plain), format="onnx", verbose=False)
-        # Symbolic inference fails on a batch of any size, and is for transformers.
-        quant_pre_process(plain, ready, skip_symbolic_shape=True)
-        quantization.quantize_static(ready, path, Reader(), per_channel=True)
-
-
-def _load_onnx(path: Path) -> Runner:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (entry,) = session.get_inputs()
-    return lambda images: session.run(None, {entry.name: images})[0]
-
-
 def _openvino_float16(network: keras.Model, path: Path, images: np.ndarray) -> None:
     import openvino
 
@@ -105,33 +84,6 @@ def _openvino_float16(network: keras.Model, path: Path, images: np.ndarray) -> N
         plain = Path(folder, "plain.xml")
         network.export(str(plain), format="openvino", verbose=False)
         openvino.save_model(openvino.Core().read_model(plain), path)
-
-
-def _openvino_int8(network: keras.Model, path: Path, images: np.ndarray) -> None:
-    import nncf
-    import openvino
-
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder, "plain.xml")
-        network.export(str(plain), format="openvino", verbose=False)
-        quantized = nncf.quantize(
-            openvino.Core().read_model(plain),
-            nncf.Dataset(list(batches(images, 1))),
-            subset_size=len(images),
-            # Both are slower to make, and lose less.
-            preset=nncf.QuantizationPreset.MIXED,
-            fast_bias_correction=False,
-        )
-        openvino.save_model(quantized, path, compress_to_fp16=False)
-
-
-def _load_openvino(path: Path) -> Runner:
-    import openvino
-
-    # Left alone, OpenVINO computes in bfloat16 where the processor can.
-    exactly = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", exactly)
-    return lambda images: compiled(images)[0]
 
 
 def _litert_float16(network: keras.Model, path: Path, images: np.ndarray) -> None:
@@ -144,41 +96,12 @@ def _litert_float16(network: keras.Model, path: Path, images: np.ndarray) -> Non
     )
 
 
-def _litert_int8(network: keras.Model, path: Path, images: np.ndarray) -> None:
-    network.export(
-        str(path),
-        format="litert",
-        verbose=False,
-        optimizations=[tf.lite.Optimize.DEFAULT],
-        representative_dataset=lambda: ([image] for image in batches(images, 1)),
-    )
-
-
-def _load_litert(path: Path) -> Runner:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path))
-    (entry,), (exit,) = (
-        interpreter.get_input_details(),
-        interpreter.get_output_details(),
-    )
-
-    def run(images: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(entry["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(entry["index"], images)
-        interpreter.invoke()
-        return interpreter.get_tensor(exit["index"])
-
-    return run
-
-
 FORMATS = {
     "onnx": Format(
         "model.onnx",
         ("tf2onnx", "onnxruntime"),
-        {"float32": _by_keras("onnx"), "int8": _onnx_int8},
-        _load_onnx,
+        {"float32": _by_keras("onnx"), "int8": int8(quantize_onnx, load_onnx)},
+        load_onnx,
     ),
     "openvino": Format(
         "model.xml",
@@ -186,9 +109,9 @@ FORMATS = {
         {
             "float32": _by_keras("openvino"),
             "float16": _openvino_float16,
-            "int8": _openvino_int8,
+            "int8": int8(quantize_openvino, load_openvino),
         },
-        _load_openvino,
+        load_openvino,
     ),
     "litert": Format(
         "model.tflite",
@@ -196,9 +119,9 @@ FORMATS = {
         {
             "float32": _by_keras("litert"),
             "float16": _litert_float16,
-            "int8": _litert_int8,
+            "int8": int8(quantize_litert, load_litert),
         },
-        _load_litert,
+        load_litert,
     ),
 }
 """The formats by the names that `--format` takes."""

@@ -12,6 +12,7 @@ from pipelines.data import folders
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.errors import UserError
 from pipelines.serving.formats import FORMATS
+from pipelines.serving.quantizers import int8
 from pipelines.training.network import takes_pixels
 
 # A step of 8 bits; the network has few channels, so that each counts.
@@ -40,11 +41,37 @@ def test_own_runtime_gives_the_networks_answers(
     assert told.images == len(images)
     assert told.top1_error == (expected.argmax(-1) != labels).mean()
     assert told.exported_top1_error == (found.argmax(-1) != labels).mean()
+    assert (told.float_convolutions is None) == (precision != "int8")
     assert told.top1_agreement == (found.argmax(-1) == expected.argmax(-1)).mean()
     assert (version / "labels.txt").read_text().splitlines() == list(drawings.classes)
     made_from = json.loads((version / "assets.extra" / "made_from.json").read_text())
     assert made_from["about"] == {"a": 1}
     assert f"{FORMATS[to].file}" in made_from["files"]
+
+
+@pytest.mark.parametrize(
+    ("needed", "wrong_images", "left"), [(0, 0, 0), (3, 8, 4), (3, 2, 0), (21, 8, 16)]
+)
+def test_first_convolutions_stay_float_until_answers_hold(
+    needed, wrong_images, left, tmp_path
+):
+    images = np.arange(512 + 256, dtype="uint8")[:, None]  # The first calibrate.
+
+    def network(batch):
+        return np.eye(256)[batch[:, 0]]
+
+    def quantizer(given, calibration):
+        assert given is network
+        assert (calibration == images[:256]).all()
+        return 33, lambda path, first: path.write_text(str(first))
+
+    def load(path):
+        wrong = wrong_images if int(path.read_text()) < needed else 0
+        return lambda batch: network(np.where(batch < wrong, batch + 1, batch))
+
+    path = tmp_path / "model"
+    assert int8(quantizer, load)(network, path, images) == left
+    assert path.read_text() == str(left)
 
 
 def test_the_same_again_does_nothing(tiny_model, drawings, tmp_path):

@@ -12,7 +12,8 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.folders import read_values
 from pipelines.errors import UserError
-from pipelines.serving.formats import FORMATS, PREPROCESSING, Runner
+from pipelines.serving.formats import FORMATS, PREPROCESSING
+from pipelines.serving.runtimes import Runner
 from pipelines.serving.server.batching import Arrays, Run
 from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
