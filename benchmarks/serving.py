@@ -8,8 +8,9 @@ export and its peers in turn, in one process; ratios are of the medians, to the
 SavedModel of `keras.applications.ResNet50`. "OpenVINO, plain" is what OpenVINO makes of
 that. All compute in float32 but those that say otherwise.
 
-The second exports a network with the weights of FILE, or random ones, to every format
-and precision, and compares each with the network on validation images of prepared data.
+The second exports a network with the weights of FILE, or random ones with batch norms
+that fit some of the images, to every format and precision, and compares each with the
+network on validation images of prepared data.
 """
 
 import argparse
@@ -99,9 +100,12 @@ def compare(name: str, weights: str | None, data: str) -> None:
     from rich.console import Console
 
     import keras_resnet
+    from keras_resnet import surgery
+    from keras_resnet.preprocessing import preprocess_input
     from keras_resnet.training import RECIPES
     from pipelines.components.exporter import exporter
     from pipelines.data.examples import Examples
+    from pipelines.data.input_pipeline import evaluation_batches
     from pipelines.reports.summary import print_exports
     from pipelines.serving.formats import FORMATS
     from pipelines.training.model import TrainedModel
@@ -118,7 +122,14 @@ def compare(name: str, weights: str | None, data: str) -> None:
             Path(folder, "model"), network, preprocessing, examples.classes
         )
         model.directory.mkdir()
-        model.save(keras_resnet.create(name, weights=weights, classes=network.classes))
+        kept = keras_resnet.create(name, weights=weights, classes=network.classes)
+        if weights is None:
+            # As it starts, its activations grow from block to block beyond all sense.
+            train = evaluation_batches(examples, "train", preprocessing, 64)
+            images, _ = next(train.dataset.as_numpy_iterator())
+            images = preprocess_input(images, mode=preprocessing)
+            kept = surgery.precise_batch_norm(kept, images)
+        model.save(kept)
         made = [
             exporter(model, examples, Path(folder), to=name, precision=precision)
             for name, kind in FORMATS.items()
