@@ -17,7 +17,8 @@ _MODEL = flags.DEFINE(cli.Path(), "model", "runs/demo", "The folder of a finishe
 _FORMAT = flags.DEFINE_list(
     "format",
     ["onnx"],
-    "Formats, with commas between them: saved_model, onnx, openvino, litert.",
+    "Formats, with commas between them: saved_model, onnx, openvino, litert, "
+    "stablehlo.",
 )
 _QUANTIZE = flags.DEFINE_list(
     "quantize",

@@ -118,7 +118,7 @@ def check(to: str, precision: str) -> None:
         if importlib.util.find_spec(package) is None:
             raise UserError(
                 f"exporting to {to} takes the package {package}; install the extra "
-                "`export` (pip install '.[export]')"
+                f"`{kind.extra}` (pip install '.[{kind.extra}]')"
             )
 
 

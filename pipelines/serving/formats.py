@@ -19,7 +19,14 @@ from pipelines.serving.quantizers import (
     quantize_onnx,
     quantize_openvino,
 )
-from pipelines.serving.runtimes import Runner, load_litert, load_onnx, load_openvino
+from pipelines.serving.runtimes import (
+    Runner,
+    load_litert,
+    load_onnx,
+    load_openvino,
+    load_stablehlo,
+)
+from pipelines.serving.stablehlo import write_stablehlo
 
 PREPROCESSING = "preprocessing.json"
 """The file beside an export that says how its images come about."""
@@ -38,12 +45,14 @@ class Format:
         packages: What its writers and its reader import.
         writers: What writes it, by the precision of its numbers.
         load: Loads what was written, with the format's own runtime.
+        extra: Of this distribution, which installs the packages.
     """
 
     file: str
     packages: tuple[str, ...]
     writers: dict[str, Writer]
     load: Callable[[Path], Runner]
+    extra: str = "export"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +131,13 @@ FORMATS = {
             "int8": int8(quantize_litert, load_litert),
         },
         load_litert,
+    ),
+    "stablehlo": Format(
+        "model.jax_export",
+        ("jax",),
+        {"float32": write_stablehlo},
+        load_stablehlo,
+        extra="jax",
     ),
 }
 """The formats by the names that `--format` takes."""

@@ -57,3 +57,12 @@ def load_litert(path: Path) -> Runner:
         return interpreter.get_tensor(exit["index"])
 
     return run
+
+
+def load_stablehlo(path: Path) -> Runner:
+    """Loads a file with JAX, for processors: TensorFlow has the GPUs."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
+    call = jax.jit(jax.export.deserialize(bytearray(path.read_bytes())).call)
+    return lambda images: np.asarray(call(images))

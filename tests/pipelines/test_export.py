@@ -116,4 +116,6 @@ def test_what_there_is_not(tiny_model, drawings, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="package openvino; install the extra `export`"):
         export(to="openvino")
+    with pytest.raises(UserError, match="package jax; install the extra `jax`"):
+        export(to="stablehlo")
     assert list(tmp_path.iterdir()) == []
