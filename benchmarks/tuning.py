@@ -39,6 +39,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--blocks", type=int, nargs="+", default=[3, 9])
+    parser.add_argument(
+        "--width", type=float, default=1.0, help="of the shortcuts' nets"
+    )
+    parser.add_argument("--batch_size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=0, help="0 for all")
     flags = parser.parse_args()
     if flags.threads:
@@ -98,7 +102,7 @@ def _spaces(flags: argparse.Namespace) -> None:
     ):
         key = (
             f"{name}, seed {seed}, {flags.trials} trials, {flags.epochs} epochs, "
-            f"{flags.training} images"
+            f"{flags.training} images, batches of {flags.batch_size}"
         )
         if key in found:
             continue
@@ -117,7 +121,7 @@ def _spaces(flags: argparse.Namespace) -> None:
             shares,
             validation_data=(held_out, held_out_shares),
             epochs=flags.epochs,
-            batch_size=64,
+            batch_size=flags.batch_size,
             verbose=0,
         )
         trials = [
@@ -136,7 +140,7 @@ def _spaces(flags: argparse.Namespace) -> None:
         for ours in found
         if ours.startswith("ours")
         and ours.replace("ours", "keras_tuner", 1) in found
-        and ours.endswith(f"{flags.epochs} epochs, {flags.training} images")
+        and f"{flags.epochs} epochs, {flags.training} images, " in ours
     ]
     print("errors of the best, ours and KerasTuner's:", pairs)
     if len(pairs) > 1:
@@ -154,21 +158,28 @@ def _shortcuts(flags: argparse.Namespace) -> None:
     train, shares, held_out, held_out_shares = _read(flags)
     labels, held_out_labels = shares.argmax(1), held_out_shares.argmax(1)
     recipe = dataclasses.replace(
-        RECIPES["onecycle_cifar"], epochs=flags.epochs, batch_size=64
+        RECIPES["onecycle_cifar"], epochs=flags.epochs, batch_size=flags.batch_size
     )
     depths = ",".join(map(str, flags.blocks))
-    space = Space.parse(f"blocks={depths} shortcut={','.join(SHORTCUTS)}")
+    space = Space.parse(
+        f"blocks={depths} shortcut={','.join(SHORTCUTS)} width={flags.width}"
+    )
     near = SpaceAround(space, NETWORKS["resnet20"], recipe)
     path = flags.output / "shortcuts.json"
     found = json.loads(path.read_text()) if path.exists() else {}
-    scale = f"{flags.epochs} epochs, {flags.training} images"
+    scale = (
+        f"{flags.epochs} epochs, {flags.training} images, width {flags.width}, "
+        f"batches of {flags.batch_size}"
+    )
     for seed, blocks, shortcut in itertools.product(
         range(flags.seeds), flags.blocks, SHORTCUTS
     ):
         key = f"{blocks} blocks, {shortcut}, seed {seed}, {scale}"
         if key in found:
             continue
-        spec, _ = near.configure({"blocks": blocks, "shortcut": shortcut})
+        spec, _ = near.configure(
+            {"blocks": blocks, "shortcut": shortcut, "width": flags.width}
+        )
         began = time.perf_counter()
         fitted = fit_arrays(
             dataclasses.replace(spec, classes=10),

@@ -64,10 +64,19 @@ def prepared_run(
                 barrier(strategy)
             else:
                 barrier(strategy)
-                run = Run(Path(run_flags.OUTPUT_DIR.value))
-                config = run.read_config()
-                examples = run.examples(config)
+                run, config, examples = joined_run()
         yield run, config, checked(examples, run.directory / "statistics")
+
+
+def joined_run() -> tuple[Run, RunConfig, Examples]:
+    """Returns the run that another process has prepared, and what it trains on.
+
+    Raises:
+        UserError: If there is none.
+    """
+    run = Run(Path(run_flags.OUTPUT_DIR.value))
+    config = run.read_config()
+    return run, config, run.examples(config)
 
 
 def _check(run: Run, config: RunConfig, strategy: tf.distribute.Strategy) -> None:

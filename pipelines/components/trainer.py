@@ -83,7 +83,7 @@ def trainer(
         console: Where to say what happens. Defaults to standard output.
 
     Returns:
-        The trained model.
+        The trained model; not yet saved where `options.stop_after` ended the training.
 
     Raises:
         UserError: If there are fewer images than one batch, the replicas cannot share a
@@ -241,7 +241,7 @@ def _train(
         close(callbacks)
     _tell_damage(feed, console)
 
-    if cluster.is_chief:
+    if cluster.is_chief and loop.last_epoch == recipe.epochs:
         if options.export == "best" and (
             best := checkpoints.best(training_step.shapes(), console)
         ):

@@ -74,6 +74,22 @@ def held(folder: Path) -> Iterator[None]:
                     folder.rmdir()
 
 
+def is_held(folder: Path) -> bool:
+    """Tells whether a process holds a folder.
+
+    Example:
+
+    >>> is_held(Path("runs/demo"))
+    False
+    """
+    with contextlib.suppress(FileNotFoundError), open(folder / LOCK) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _lock(folder: Path) -> IO[str] | None:
     """Returns the locked file, None if it was removed at the same time.
 

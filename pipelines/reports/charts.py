@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
@@ -163,6 +163,132 @@ def lines(label: str, series: Mapping[str, Points]) -> str:
                     for point, (x, y) in zip(run, places, strict=True)
                 ]
     return _svg(label, parts)
+
+
+def points(label: str, series: Mapping[str, Points]) -> str:
+    """Draws points, those of the series `"front"` with a line through them.
+
+    Args:
+        label: What a screen reader says.
+        series: Points `(x, y)` of each, by the class of its dots in the style sheet.
+
+    Returns:
+        An `<svg>` element.
+
+    Example:
+
+    >>> points("error", {"trial": [(1, 0.3), (2, 0.2)], "front": [(2, 0.2)]})
+    """
+    xs, ys = zip(*(point for one in series.values() for point in one), strict=True)
+    bottom, top = min(ys), max(ys) + (min(ys) == max(ys))
+
+    def height(y: float) -> float:
+        return _FLOOR - (_FLOOR - _TOP) * (y - bottom) / (top - bottom)
+
+    ticks = MaxNLocator(nbins=5).tick_values(bottom, top)
+    parts = [
+        *_y_ticks((tick, height(tick)) for tick in ticks if bottom <= tick <= top),
+        *_x_ticks(min(xs), max(xs)),
+    ]
+    for name, one in series.items():
+        places = [(_x(x, min(xs), max(xs)), f"{height(y):.1f}") for x, y in one]
+        if name == "front" and len(places) > 1:
+            outline = " L".join(f"{x},{y}" for x, y in places)
+            parts.append(f'<path class="curve {name}" d="M{outline}"/>')
+        parts += [
+            f'<circle class="dot {name}" cx="{x}" cy="{y}" r="3.5">'
+            f"<title>{short(point[0])}: {point[1]:.4g}</title></circle>"
+            for point, (x, y) in zip(one, places, strict=True)
+        ]
+    return _svg(label, parts)
+
+
+class Axis(NamedTuple):
+    """One of parallel coordinates.
+
+    Attributes:
+        name: Stands below it.
+        values: Of each line; numbers, or texts, which get places of their own; None
+            where a line has none.
+    """
+
+    name: str
+    values: Sequence[object]
+
+
+def parallel(label: str, axes: Sequence[Axis]) -> str:
+    """Draws parallel coordinates: a line over all axes for each of their values.
+
+    Args:
+        label: What a screen reader says.
+        axes: Each with as many values. The last one's are numbers; the less, the more
+            of a line is seen.
+
+    Returns:
+        An `<svg>` element.
+
+    Example:
+
+    >>> parallel("trials", [Axis("depth", [8, 20]), Axis("error", [0.4, 0.3])])
+    """
+    width = (_RIGHT - _LEFT) / max(len(axes) - 1, 1)
+    lines_of: list[list[str]] = [[] for _ in axes[0].values]
+    parts: list[str] = []
+    for number, axis in enumerate(axes):
+        x = _LEFT + number * width
+        places, ticks = _along(axis.values)
+        parts.append(
+            f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_FLOOR}"/>'
+            f'<text x="{x:.1f}" y="{_FLOOR + (14 if number % 2 else 26)}" '
+            f'text-anchor="middle">{html.escape(axis.name)}</text>'
+        )
+        parts += [
+            f'<text x="{x + 3:.1f}" y="{y - 2:.1f}">{html.escape(tick)}</text>'
+            for tick, y in ticks.items()
+        ]
+        for line, y in zip(lines_of, places, strict=True):
+            if y is not None:
+                line.append(f"{x:.1f},{y:.1f}")
+    order = sorted(
+        range(len(lines_of)), key=lambda one: float(str(axes[-1].values[one]))
+    )
+    for rank, one in reversed(list(enumerate(order))):
+        opacity = 1 - 0.85 * rank / max(len(order) - 1, 1)
+        parts.insert(
+            0,
+            f'<path class="curve {"front" if rank == 0 else "trial"}" '
+            f'style="opacity:{opacity:.2f}" d="M{" L".join(lines_of[one])}"/>',
+        )
+    return _svg(label, parts)
+
+
+def _along(values: Sequence[object]) -> tuple[list[float | None], dict[str, float]]:
+    """Returns heights on an axis, and the texts beside it with theirs."""
+    there = [value for value in values if value is not None]
+    numbers = [float(value) for value in there if isinstance(value, (int, float))]
+    if len(numbers) == len(there):
+        low, high = min(numbers), max(numbers)
+        is_log = low > 0 and high > _WIDE_RANGE * low
+        scale: Callable[[float], float] = math.log10 if is_log else float
+        span = (scale(high) - scale(low)) or 1.0
+
+        def share(value: object) -> float:
+            return (scale(float(str(value))) - scale(low)) / span
+
+        texts: dict[str, object] = {short(low): low, short(high): high}
+    else:
+        names = list(dict.fromkeys(map(str, there)))
+
+        def share(value: object) -> float:
+            return names.index(str(value)) / max(len(names) - 1, 1)
+
+        texts = {name: name for name in names}
+
+    def height(value: object) -> float:
+        return _FLOOR - (_FLOOR - _TOP) * share(value)
+
+    places = [None if value is None else height(value) for value in values]
+    return places, {told: height(value) for told, value in texts.items()}
 
 
 def _finite_runs(points: Points) -> list[list[tuple[float, float]]]:

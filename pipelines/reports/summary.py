@@ -1,9 +1,7 @@
 """The tables in the terminal at the end of a run, of ingest and of a search."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from rich.console import Console
@@ -151,38 +149,37 @@ def print_judgement(
         console.print("blessed", style="green")
 
 
-_COLUMNS: dict[str, Literal["left", "right"]] = {
-    "trial": "right",
-    "blocks\nper stage": "left",
-    "depth": "right",
-    "shortcut": "left",
-    "learning\nrate": "right",
-    "parameters": "right",
-    "top-1\nerror": "right",
-    "seconds": "right",
-}
-
-
-def print_trials(trials: Iterable[Trial], console: Console) -> None:
+def print_trials(
+    trials: Sequence[Trial], best: Collection[Trial], console: Console
+) -> None:
     """Prints a row for each trial, in the order given.
 
     Args:
         trials: The trials; their errors are those on the validation images.
+        best: Those that get a star: no other beats them in error and cost.
         console: Where to print.
     """
+    names = dict.fromkeys(name for trial in trials for name in trial.values)
     table = Table(box=None, header_style="bold")
-    for name, justify in _COLUMNS.items():
-        table.add_column(name, justify=justify, no_wrap=True)
+    for name in (
+        "trial",
+        *names,
+        "parameters",
+        "multiply-adds",
+        "error",
+        "epochs",
+        "s",
+    ):
+        table.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for trial in trials:
-        network, error = trial.config.network, trial.top1_error
+        values = (trial.values.get(name, "") for name in names)
         table.add_row(
-            str(trial.number),
-            ", ".join(map(str, network.blocks_per_stage)),
-            str(network.depth),
-            network.shortcut,
-            f"{trial.config.recipe.learning_rate:g}",
-            f"{trial.parameters:,}",
-            "diverged" if math.isinf(error) else f"{error:.2%}",
+            f"{'*' if trial in best else ''}{trial.number}",
+            *(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values),
+            f"{trial.costs['parameters']:,}",
+            f"{trial.costs['multiply_adds']:,}",
+            "failed" if trial.failure else f"{trial.error:.4g}",
+            str(trial.epochs),
             f"{trial.seconds:.0f}",
         )
     console.print(table, highlight=False, soft_wrap=True)

@@ -175,7 +175,8 @@ _OWN_NAMES = re.compile(
     r"run\.json|examples(\.partial)?|model|evaluation\.(json|npz)|serving|exports"
     r"|statistics|schema\.pbtxt|anomalies\.pbtxt|data\.html|report\.html"
     r"|environment\.json"
-    rf"|trials|keras_tuner|best\.json|\.partial-.*|{re.escape(folders.LOCK)}"
+    r"|trials(\.json)?|keras_tuner|tensorboard|(best|search|costs|hyperparameters)\.json"
+    rf"|search\.html|\.partial-.*|{re.escape(folders.LOCK)}"
 )
 
 

@@ -61,6 +61,8 @@ class LoopOptions:
             it was begun with, see `pipelines.runs.differences`.
         data_service: Address of a tf.data service, see `training_batches`, whose
             batches come in no fixed order; empty for none.
+        stop_after: Epochs after which to stop for now, although the recipe has more;
+            the run can be gone on with. None for the recipe's end.
     """
 
     checkpoint_every: str = "10 minutes"
@@ -70,6 +72,7 @@ class LoopOptions:
     export: str = "last"
     allow_changed: Collection[str] = ()
     data_service: str = ""
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         self.is_checkpoint_due(steps=1, steps_per_epoch=1, seconds=0.0)
@@ -155,8 +158,13 @@ class Loop:
         self._stopping = False
         self._saved = time.perf_counter()
 
+    @property
+    def last_epoch(self) -> int:
+        """How many epochs there will be when `run` ends."""
+        return min(self.recipe.epochs, self.options.stop_after or self.recipe.epochs)
+
     def run(self) -> None:
-        """Trains to the end.
+        """Trains to the end, or for as many epochs as the options say.
 
         Raises:
             Stopped: If a signal asked for it; there is a checkpoint then.
@@ -166,7 +174,7 @@ class Loop:
         told = keras.callbacks.CallbackList(
             self.callbacks,
             model=self.training_step.network,
-            epochs=self.recipe.epochs,
+            epochs=self.last_epoch,
             steps=self.steps_per_epoch,
             batch_size=self.recipe.batch_size,
             first_step=self.progress.step,
@@ -176,7 +184,7 @@ class Loop:
             self._save()
         told.on_train_begin()
         with self.watch, Interruption() as interruption:
-            while self.progress.epoch < self.recipe.epochs:
+            while self.progress.epoch < self.last_epoch:
                 told.on_epoch_begin(self.progress.epoch)
                 self._train(told, interruption)
                 measured = self._validate(told, interruption)

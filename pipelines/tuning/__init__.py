@@ -1,1 +1,1 @@
-"""The search space and the search."""
+"""The search: KerasTuner's oracles, what limits them, several workers, the front."""
