@@ -66,3 +66,22 @@ def fingerprint(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksum_problems(path: Path, sha256: str) -> Iterator[str]:
+    """Compares a file with its checksum.
+
+    Args:
+        path: The file.
+        sha256: What its content should have, hexadecimal.
+
+    Returns:
+        A sentence if it is missing, cannot be read or is another one.
+    """
+    try:
+        found = fingerprint(path)
+    except OSError as error:
+        yield f"{path} cannot be read ({error.strerror})"
+        return
+    if found != sha256:
+        yield f"{path} has the SHA-256 {found[:12]}..., not {sha256[:12]}..."

@@ -7,6 +7,7 @@ python -m pipelines.push --rollback --to=/models/demo
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,15 @@ _BLESS = flags.DEFINE_multi_string(
     "Push only if this holds in the run's own evaluation, such as top1_error<=0.25; "
     "may be repeated.",
 )
+_INFRA_VALIDATION = flags.DEFINE_bool(
+    "infra_validation",
+    True,
+    "Have a fresh server answer with the version before it is live, and compare with "
+    "the run's network: tensorflow_model_server where there is one, else ours.",
+)
+_WITHIN_SECONDS = flags.DEFINE_float(
+    "validate_within_seconds", 120, "In which that server must have answered.", 0
+)
 _LIST = flags.DEFINE_bool("list", False, "Only tell which versions there are.")
 _ROLLBACK = flags.DEFINE_bool(
     "rollback", False, "Make the version before the live one live again."
@@ -76,7 +86,7 @@ def main(arguments: list[str]) -> None:
         if not all(check.passed for check in checks):
             sys.exit(1)
         found = [check.sentence for check in checks]
-        version, is_new = pushed.push(source, served, found)
+        version, is_new = pushed.push(source, served, found, _check_of(source))
         told = f"is live: {source}" if is_new else "is that already: nothing is pushed"
     print(printable(f"version {version.name} of {served} {told}"))
 
@@ -92,6 +102,19 @@ def _checks(source: Path, served: Path) -> "list[Check]":
     if _BLESSING.value:
         checks += blessing_of(source, Path(_BLESSING.value), served)
     return checks
+
+
+def _check_of(source: Path) -> Callable[[Path], None]:
+    """Returns what has a server answer with a copy of a version."""
+
+    def check(version: Path) -> None:
+        if _INFRA_VALIDATION.value:
+            from pipelines.components.infra_validator import infra_validator
+            from pipelines.runs.folder import run_of
+
+            infra_validator(version, run_of(source), seconds=_WITHIN_SECONDS.value)
+
+    return check
 
 
 if __name__ == "__main__":

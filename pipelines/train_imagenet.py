@@ -4,6 +4,7 @@ python -m pipelines.train_imagenet --data=photos/ --model=resnet18 --recipe=he20
 """
 
 import dataclasses
+from pathlib import Path
 
 from absl import flags
 from rich.console import Console
@@ -23,6 +24,11 @@ _EXAMPLES_DIR = flags.DEFINE(
     "",
     "Where the records lie, to share them between runs.",
 )
+_INFRA_VALIDATION = flags.DEFINE_bool(
+    "infra_validation",
+    False,
+    "Have a fresh server answer with the exported model before it is a version.",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -30,6 +36,7 @@ def main(arguments: list[str]) -> None:
     cli.refuse(arguments)
     from pipelines.command.prepared_run import prepared_run
     from pipelines.components.evaluator import evaluator
+    from pipelines.components.infra_validator import infra_validator
     from pipelines.components.pusher import about, pusher
     from pipelines.components.trainer import trainer
     from pipelines.reports.run_page import make_report
@@ -78,7 +85,12 @@ def main(arguments: list[str]) -> None:
             test_flip=config.recipe.test_flip,
         )
         note = about(config, examples, top1_error=metrics.top1_error)
-        pushed = pusher(model, run.serving_dir, note)
+
+        def check(version: Path) -> None:
+            if _INFRA_VALIDATION.value:
+                infra_validator(version, run)
+
+        pushed = pusher(model, run.serving_dir, note, check)
         starts = read_starts(run.directory)
         again = reproduce_command(
             dataclasses.replace(config, recipe=as_run(run.model_dir, config.recipe)),

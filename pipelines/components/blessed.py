@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.errors import UserError
 from pipelines.evaluation.judgement import Check, Threshold
 from pipelines.evaluation.saved import Blessing, Evaluation
-from pipelines.runs.folder import Run
+from pipelines.runs.folder import run_of
 from pipelines.serving.versions import newest, read_made_from
 
 _MEASURED = ("top1_error", "top5_error", "loss")
@@ -80,18 +80,6 @@ def own_checks(source: Path, thresholds: Sequence[Threshold]) -> list[Check]:
         )
     values = vars(evaluation.metrics)
     return [one.check(one.name, values[one.name]) for one in thresholds]
-
-
-def run_of(version: Path) -> Run:
-    """Returns the run in whose folder a version lies.
-
-    Raises:
-        UserError: If it lies in none.
-    """
-    for folder in version.resolve().parents:
-        if (run := Run(folder)).config_path.is_file():
-            return run
-    raise UserError(f"{version} lies in no run's folder; give a run as --model")
 
 
 def _other(models: Sequence[object]) -> str:

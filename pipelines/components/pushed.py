@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,19 @@ def find_source(model: Path) -> Path:
     return newest(model) or find_version(model)
 
 
-def push(source: Path, served: Path, blessing: Sequence[str] = ()) -> tuple[Path, bool]:
+def push(
+    source: Path,
+    served: Path,
+    blessing: Sequence[str] = (),
+    check: Callable[[Path], None] = lambda version: None,
+) -> tuple[Path, bool]:
     """Makes a version that lies elsewhere the live one of a server.
 
     Args:
         source: Its folder.
         served: The folder of the server's versions, its `--model_base_path`.
         blessing: What was found before it was pushed, to be noted.
+        check: Raises if the copy must not become a version, see `next_version`.
 
     Returns:
         The folder of the live version, and whether it was pushed now: the same again
@@ -64,7 +70,7 @@ def push(source: Path, served: Path, blessing: Sequence[str] = ()) -> tuple[Path
     pushed: dict[str, Any] = {"from": str(source.resolve()), "by": _user()}
     if blessing:
         pushed["blessing"] = list(blessing)
-    version = copy_version(source, served, pushed)
+    version = copy_version(source, served, pushed, check)
     return version, version != before
 
 

@@ -1,5 +1,6 @@
 """Pusher: a trained model in, a SavedModel that TF Serving loads out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from pipelines.training.network import takes_pixels
 
 
 def pusher(
-    model: TrainedModel, directory: Path, about: dict[str, Any] | None = None
+    model: TrainedModel,
+    directory: Path,
+    about: dict[str, Any] | None = None,
+    check: Callable[[Path], None] = lambda version: None,
 ) -> Path:
     """Exports a trained model as the next version where its run's are.
 
@@ -29,6 +33,7 @@ def pusher(
         directory: The folder of all served models; the export goes to
             `<directory>/<network name>/<version>/`.
         about: What to note of it: data, metrics, the weights it began from.
+        check: Raises if it must not become a version, see `next_version`.
 
     Returns:
         The folder of the newest version.
@@ -38,11 +43,14 @@ def pusher(
     >>> pusher(model, Path("runs/demo/serving"))
     PosixPath('runs/demo/serving/resnet20/1')
     """
-    return saved_model(model, directory / model.network.name, about)
+    return saved_model(model, directory / model.network.name, about, check)
 
 
 def saved_model(
-    model: TrainedModel, served: Path, about: dict[str, Any] | None = None
+    model: TrainedModel,
+    served: Path,
+    about: dict[str, Any] | None = None,
+    check: Callable[[Path], None] = lambda version: None,
 ) -> Path:
     """Exports a trained model as the next version in a folder.
 
@@ -53,6 +61,7 @@ def saved_model(
         model: The trained model.
         served: The folder of the versions, see `next_version`.
         about: What to note of it.
+        check: Raises if it must not become a version.
 
     Returns:
         The folder of the newest version.
@@ -66,7 +75,7 @@ def saved_model(
         save(Classifier(network, model.preprocessing, labels_path, top_k), version)
         write_warmup(version, model.preprocessing.size)
 
-    return next_version(served, model.made_from, write, about)
+    return next_version(served, model.made_from, write, about, check)
 
 
 def about(config: RunConfig, examples: Examples, **more: Any) -> dict[str, Any]:

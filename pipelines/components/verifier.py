@@ -6,9 +6,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipelines import files
 from pipelines.components.statistics_gen import Statistics
 from pipelines.data.examples import Examples
-from pipelines.data.integrity import checksum_problems, examples_problems
+from pipelines.data.integrity import examples_problems
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
 from pipelines.serving.versions import MADE_FROM, version_problems
@@ -92,7 +93,7 @@ def _model(run: Run) -> Iterator[str]:
             yield str(error)
             return
         if sha256:
-            yield from checksum_problems(run.model_dir / "model.keras", sha256)
+            yield from files.checksum_problems(run.model_dir / "model.keras", sha256)
 
 
 def _evaluation(run: Run) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """Whether examples are still what was written."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +26,9 @@ def examples_problems(examples: Examples) -> Iterator[str]:
     []
     """
     for shard in examples.shards:
-        yield from checksum_problems(examples.directory / shard.name, shard.sha256)
+        yield from files.checksum_problems(
+            examples.directory / shard.name, shard.sha256
+        )
     for split, count in examples.counts.items():
         try:
             blocks = Blocks.of(examples, split)
@@ -42,25 +43,6 @@ def examples_problems(examples: Examples) -> Iterator[str]:
                     f"{blocks.table_path} lists {blocks.records} records, not {count} "
                     "as the manifest says"
                 )
-
-
-def checksum_problems(path: Path, sha256: str) -> Iterator[str]:
-    """Compares a file with its checksum.
-
-    Args:
-        path: The file.
-        sha256: What its content should have, hexadecimal.
-
-    Returns:
-        A sentence if it is missing, cannot be read or is another one.
-    """
-    try:
-        found = files.fingerprint(path)
-    except OSError as error:
-        yield f"{path} cannot be read ({error.strerror})"
-        return
-    if found != sha256:
-        yield f"{path} has the SHA-256 {found[:12]}..., not {sha256[:12]}..."
 
 
 def _unreadable(blocks: Blocks) -> Iterator[str]:

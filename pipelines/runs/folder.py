@@ -133,6 +133,26 @@ class Run:
             return RunConfig.from_json(values)
 
 
+def run_of(path: Path) -> Run:
+    """Returns the run in whose folder `path` lies.
+
+    Raises:
+        UserError: If it lies in none.
+
+    Example:
+
+    >>> run_of(Path("runs/demo/serving/resnet20/1"))
+    Run(directory=PosixPath('/home/me/runs/demo'))
+    """
+    for folder in path.resolve().parents:
+        if (run := Run(folder)).config_path.is_file():
+            return run
+    raise UserError(
+        f"{path} lies in no run's folder, by which it could be checked; give a run as "
+        "--model, or leave the check out"
+    )
+
+
 def open_run(
     directory: Path,
     config: RunConfig,

@@ -12,11 +12,12 @@ from typing import Any
 
 from pipelines import files
 from pipelines.data import folders
-from pipelines.data.integrity import checksum_problems
 from pipelines.errors import UserError
 
 MADE_FROM = Path("assets.extra", "made_from.json")
 """What a version was made from; servers leave files there alone."""
+INFRA_VALIDATION = MADE_FROM.with_name("infra_validation.json")
+"""How a server answered with a version before it was live."""
 
 
 def versions(served: Path) -> list[int]:
@@ -86,7 +87,7 @@ def version_problems(version: Path) -> Iterator[str]:
     []
     """
     for name, sha256 in read_made_from(version).get("files", {}).items():
-        yield from checksum_problems(version / name, sha256)
+        yield from files.checksum_problems(version / name, sha256)
 
 
 def next_version(
@@ -94,6 +95,7 @@ def next_version(
     made_from: dict[str, Any],
     write: Callable[[Path], None],
     about: dict[str, Any] | None = None,
+    check: Callable[[Path], None] = lambda version: None,
 ) -> Path:
     """Makes the next version, unless the newest was made from the same.
 
@@ -108,6 +110,8 @@ def next_version(
         write: Writes a version into a new, empty folder, beside which it may leave
             what is not part of it.
         about: What to note beside them, anything that JSON has.
+        check: Raises if what was written must not become a version; nothing lies beside
+            it but folders and files whose names are no numbers.
 
     Returns:
         The folder of the newest version.
@@ -125,6 +129,7 @@ def next_version(
     def make(version: Path) -> None:
         write(version)
         _note(version, values)
+        check(version)
 
     return _next(served, ("model", "temperature"), values, make)
 
@@ -141,7 +146,7 @@ def copy_version(
         source: The folder of a version.
         served: The folder of the other versions, see `next_version`.
         pushed: What to note of the copy.
-        check: Raises if a copy must not become a version.
+        check: See `next_version`.
 
     Returns:
         The folder of the newest version.
@@ -282,4 +287,4 @@ def _note(version: Path, values: dict[str, Any]) -> dict[str, str]:
     return written
 
 
-_NOTES = (MADE_FROM.name,)
+_NOTES = (MADE_FROM.name, INFRA_VALIDATION.name)

@@ -1,6 +1,8 @@
 """A tiny data set and a tiny network trained on it."""
 
 import dataclasses
+import json
+import shutil
 
 import pytest
 from photos import make_folder
@@ -49,3 +51,17 @@ def tiny_model(drawings, tiny_network, tiny_recipe, tmp_path_factory):
 
     directory = tmp_path_factory.mktemp("tiny") / "model"
     return trainer(drawings, directory, network=tiny_network, recipe=tiny_recipe)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_model, drawings, tmp_path_factory):
+    """The folder of that network's run, as far as exports look at it."""
+    from pipelines.runs.folder import Run
+    from pipelines.runs.request import request
+
+    run = Run(tmp_path_factory.mktemp("tiny") / "run")
+    shutil.copytree(tiny_model.directory, run.model_dir)
+    config = request(data="", model="resnet20", recipe="onecycle", settings=[])
+    values = {**config.to_json(), "examples_dir": str(drawings.directory)}
+    run.config_path.write_text(json.dumps(values))
+    return run

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -24,25 +23,11 @@ from pipelines.evaluation.calibration import calibration_error, reliability
 from pipelines.evaluation.judgement import Threshold, bless
 from pipelines.evaluation.saved import load_calibration, save_judgement
 from pipelines.evaluation.views import VIEWS
-from pipelines.runs.folder import Run
-from pipelines.runs.request import request
 from pipelines.serving.formats import FORMATS
 from pipelines.serving.signatures import BYTES_SIGNATURE, FLOATS_SIGNATURE
 from pipelines.serving.versions import next_version, read_made_from
 from pipelines.training.model import TrainedModel
 from pipelines.training.network import takes_pixels
-
-
-@pytest.fixture(scope="module")
-def run(tiny_model, drawings, tmp_path_factory):
-    """A run's folder, as far as exports look at it."""
-    run = Run(tmp_path_factory.mktemp("calibrated") / "run")
-    shutil.copytree(tiny_model.directory, run.model_dir)
-    config = request(data="", model="resnet20", recipe="onecycle", settings=[])
-    run.config_path.write_text(
-        json.dumps({**config.to_json(), "examples_dir": str(drawings.directory)})
-    )
-    return run
 
 
 def evaluated(source, drawings, directory, *thresholds):
@@ -54,26 +39,30 @@ def evaluated(source, drawings, directory, *thresholds):
 
 
 @pytest.fixture(scope="module")
-def evaluation(run, drawings, tmp_path_factory):
-    return evaluated(run.directory, drawings, tmp_path_factory.mktemp("evaluation"))
+def evaluation(tiny_run, drawings, tmp_path_factory):
+    return evaluated(
+        tiny_run.directory, drawings, tmp_path_factory.mktemp("evaluation")
+    )
 
 
 @pytest.fixture(scope="module")
-def calibrated(run, evaluation):
+def calibrated(tiny_run, evaluation):
     """The model with the temperature that the command takes from the file."""
-    model = TrainedModel.load(run.model_dir)
+    model = TrainedModel.load(tiny_run.model_dir)
     calibration = load_calibration(evaluation[0], model.made_from["model"])
     assert calibration["temperature"] == evaluation[1].temperature
     return dataclasses.replace(model, temperature=calibration["temperature"])
 
 
 @pytest.fixture(scope="module")
-def version(run, calibrated):
-    return saved_model(calibrated, run.exports_dir / "resnet20" / "saved_model-float32")
+def version(tiny_run, calibrated):
+    return saved_model(
+        calibrated, tiny_run.exports_dir / "resnet20" / "saved_model-float32"
+    )
 
 
 def test_served_answers_are_as_calibrated_as_the_evaluation_says(
-    run, calibrated, version, evaluation, drawings
+    tiny_run, calibrated, version, evaluation, drawings
 ):
     dataset = tf.data.TFRecordDataset(drawings.files("validation")).map(records.parse)
     # The temperature is shown on the images of odd records.
@@ -96,7 +85,7 @@ def test_served_answers_are_as_calibrated_as_the_evaluation_says(
     classes, error, served = answer(version)
     assert error == pytest.approx(after, abs=1e-5)
     plain, error, others = answer(
-        pusher(TrainedModel.load(run.model_dir), run.serving_dir)
+        pusher(TrainedModel.load(tiny_run.model_dir), tiny_run.serving_dir)
     )
     assert error == pytest.approx(before, abs=1e-5)
     np.testing.assert_array_equal(classes, plain)
@@ -134,7 +123,7 @@ def test_another_temperature_is_another_version(calibrated, tmp_path):
 
 
 def test_an_evaluation_of_the_export_is_of_the_export(
-    run, version, evaluation, drawings, tmp_path
+    tiny_run, version, evaluation, drawings, tmp_path
 ):
     path, found = evaluated(version, drawings, tmp_path / "a", "top1_error<=1")
     assert found.errors[0] == pytest.approx(evaluation[1].errors[1], abs=1e-5)
@@ -142,13 +131,13 @@ def test_an_evaluation_of_the_export_is_of_the_export(
     (check,) = blessing_of(version, path.parent, tmp_path / "served")
     assert check.passed
     # What was fitted on top of a temperature is none of the network.
-    model = TrainedModel.load(run.model_dir).made_from["model"]
+    model = TrainedModel.load(tiny_run.model_dir).made_from["model"]
     with pytest.raises(UserError, match="is of another model than is exported"):
         load_calibration(path, model)
 
 
-def test_what_is_no_calibration(run, evaluation, tmp_path):
-    model = TrainedModel.load(run.model_dir).made_from["model"]
+def test_what_is_no_calibration(tiny_run, evaluation, tmp_path):
+    model = TrainedModel.load(tiny_run.model_dir).made_from["model"]
     with pytest.raises(UserError, match="there is no evaluation .*no.json"):
         load_calibration(tmp_path / "no.json", model)
     values = json.loads(evaluation[0].read_text())
@@ -168,11 +157,11 @@ def test_what_is_no_calibration(run, evaluation, tmp_path):
 
 
 @pytest.mark.soak
-def test_the_command(run, version, evaluation, calibrated, tmp_path):
+def test_the_command(tiny_run, version, evaluation, calibrated, tmp_path):
     result = subprocess.run(
         [
             *(sys.executable, "-m", "pipelines.export", "--format=saved_model"),
-            f"--model={run.directory}",
+            f"--model={tiny_run.directory}",
             f"--calibration={evaluation[0].parent}",
             f"--output_dir={tmp_path}",
         ],

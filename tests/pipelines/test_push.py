@@ -42,7 +42,8 @@ def sources(tmp_path):
 
 def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "pipelines.push", *map(str, arguments)],
+        [sys.executable, "-m", "pipelines.push", *map(str, arguments)]
+        + ["--infra_validation=false"],
         capture_output=True,
         text=True,
     )
