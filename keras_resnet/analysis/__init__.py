@@ -15,12 +15,14 @@ from keras_resnet.analysis.features import visualize as visualize
 from keras_resnet.analysis.gates import GateStatistics as GateStatistics
 from keras_resnet.analysis.gates import gate_statistics as gate_statistics
 from keras_resnet.analysis.gradients import gradients as gradients
+from keras_resnet.analysis.gradients import outputs_of as outputs_of
 from keras_resnet.analysis.jacobian import jacobian as jacobian
 from keras_resnet.analysis.jacobian import plot_spectrum as plot_spectrum
 from keras_resnet.analysis.jacobian import singular_values as singular_values
 from keras_resnet.analysis.lesions import Lesions as Lesions
 from keras_resnet.analysis.lesions import drop_each as drop_each
 from keras_resnet.analysis.lesions import drop_random as drop_random
+from keras_resnet.analysis.lesions import kendall_tau as kendall_tau
 from keras_resnet.analysis.lesions import permute_random as permute_random
 from keras_resnet.analysis.loss_surface import LossSurface as LossSurface
 from keras_resnet.analysis.loss_surface import hessian_extremes as hessian_extremes

@@ -135,11 +135,11 @@ def permute_random(
     return Lesions(error(model), tuple(taus), np.array(errors))
 
 
-def kendall_tau(order: Sequence[int]) -> float:
+def kendall_tau(order: Any) -> float:
     """Returns the rank correlation of an order with the ascending one.
 
     Args:
-        order: Different numbers.
+        order: Numbers, `(count,)`; equal ones stand neither in order nor out of it.
 
     Returns:
         1 if they ascend, -1 if they descend: the share of the pairs that stand in
