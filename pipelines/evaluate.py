@@ -17,15 +17,16 @@ from pipelines.errors import UserError, unknown
 _MODEL = flags.DEFINE_multi_string(
     "model",
     [],
-    "A finished run's folder, an exported version in it, a preset, or PRESET=FILE; "
-    "several are an ensemble, whose probabilities are averaged.",
+    "A finished run's folder, an exported version, a preset, or PRESET=FILE; several "
+    "are an ensemble, whose probabilities are averaged.",
 )
 _DATA = flags.DEFINE(
     cli.Path(optional=True),
     "data",
     "",
-    "What `python -m pipelines.prepare_data` made; by default what the first model, a "
-    "run's, was trained with.",
+    "What `python -m pipelines.prepare_data` made, or whatever that takes: a folder "
+    "with one folder of images per class, an archive, a table. By default what the "
+    "first model, a run's, was trained with.",
 )
 _SPLIT = flags.DEFINE_enum(
     "split", "validation", ["train", "validation"], "Which of the images."
@@ -69,6 +70,7 @@ def main(arguments: list[str]) -> None:
     from pipelines.components.evaluated import Evaluated, examples_for
     from pipelines.components.evaluator import judge
     from pipelines.components.looking import looks
+    from pipelines.data import folders
     from pipelines.evaluation.judgement import Threshold, bless
     from pipelines.evaluation.saved import check_folder, save_judgement
     from pipelines.evaluation.slices import DEFAULTS
@@ -81,24 +83,32 @@ def main(arguments: list[str]) -> None:
     directory = Path(_OUTPUT_DIR.value)
     check_folder(directory)
     thresholds = [Threshold.parse(text) for text in _BLESS.value]
-    examples = examples_for(_MODEL.value, _DATA.value)
-    models = [Evaluated.load(source) for source in _MODEL.value]
-    found = judge(
-        examples,
-        models,
-        VIEWS[_VIEWS.value],
-        baseline=[Evaluated.load(source) for source in _BASELINE.value],
-        features=_SLICE.value or DEFAULTS,
-        split=_SPLIT.value,
-        batch_size=_BATCH_SIZE.value,
-        max_bad_share=_MAX_BAD_SHARE.value,
-    )
-    checks = bless(found.judgement, thresholds)
-    pictures = looks(examples, models[0], found)
-    save_judgement(found, checks, directory)
-    page = directory / "evaluation.html"
-    write_evaluation_page(page, examples, found, checks, pictures)
-    print_judgement(found, checks, directory, Console())
+    with folders.held(directory):
+        models = [Evaluated.load(source) for source in _MODEL.value]
+        baseline = [Evaluated.load(source) for source in _BASELINE.value]
+        examples = examples_for(
+            _MODEL.value,
+            _DATA.value,
+            directory,
+            split=_SPLIT.value,
+            max_bad_share=_MAX_BAD_SHARE.value,
+        )
+        found = judge(
+            examples,
+            models,
+            VIEWS[_VIEWS.value],
+            baseline=baseline,
+            features=_SLICE.value or DEFAULTS,
+            split="validation" if "held_out" in examples.made_from else _SPLIT.value,
+            batch_size=_BATCH_SIZE.value,
+            max_bad_share=_MAX_BAD_SHARE.value,
+        )
+        checks = bless(found.judgement, thresholds)
+        pictures = looks(examples, models[0], found)
+        save_judgement(found, checks, directory)
+        page = directory / "evaluation.html"
+        write_evaluation_page(page, examples, found, checks, pictures)
+        print_judgement(found, checks, directory, Console())
     if not all(check.passed for check in checks):
         sys.exit(1)
 

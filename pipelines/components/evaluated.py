@@ -1,20 +1,27 @@
 """The models that are evaluated: of runs, presets and files."""
 
 import dataclasses
+import functools
+import importlib.resources
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_resnet
 from keras_resnet.preprocessing import Preprocessing
 from keras_resnet.weights import PRESETS
 from pipelines import files
+from pipelines.components.example_gen import example_gen
 from pipelines.data.examples import Examples
+from pipelines.data.sources import open_source
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run
+from pipelines.serving.local import LocalModel
 from pipelines.serving.versions import read_made_from
 from pipelines.training.model import TrainedModel, model_fingerprint
 from pipelines.training.network import takes_pixels
@@ -26,14 +33,15 @@ class Evaluated:
 
     Args:
         source: What `--model` calls it.
-        network: Gives logits `(batch, classes)` for uint8 images of any size.
+        network: Gives logits `(batch, classes)` for uint8 images of any size; an
+            exported one for those of its own.
         preprocessing: How an image becomes its input.
         classes: The class names in the order of its output; empty if it has none.
         made_from: What decides its answers, as JSON has it.
     """
 
     source: str
-    network: keras.Model
+    network: "keras.Model | Exported"
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     made_from: dict[str, Any]
@@ -55,7 +63,8 @@ class Evaluated:
         288
         """
         path = Path(source).expanduser()
-        for directory in (path, path / "model"):
+        own = path.parent if path.name == "model.keras" else path
+        for directory in (own, path / "model"):
             if TrainedModel.is_in(directory):
                 return cls._of_run(source, TrainedModel.load(directory))
         if (path / "run.json").is_file():
@@ -66,6 +75,11 @@ class Evaluated:
             return cls._of_preset(source)
         if (path / "saved_model.pb").is_file():
             return cls._of_export(source, path.resolve())
+        if path.is_file():
+            raise UserError(
+                f"--model={source} does not say what network it is; write PRESET="
+                f"{source} with the preset whose weights are named as its are"
+            )
         raise UserError(
             f"--model={source} is no model; give the folder of a finished run, an "
             "exported version in it, a preset, or PRESET=FILE"
@@ -73,9 +87,10 @@ class Evaluated:
 
     @classmethod
     def _of_export(cls, source: str, version: Path) -> "Evaluated":
-        """Returns what a version was made from, since it tells its best classes only.
+        """Returns the network that a version was made from, or else the version.
 
-        Its run is `<run>/serving/<network>/<version>`'s, or one of `exports/`.
+        The former can be looked into. Its run is `<run>/serving/<network>/<version>`'s,
+        or one of `exports/`.
         """
         said = read_made_from(version)
         for run in version.parents[2:4]:
@@ -87,10 +102,19 @@ class Evaluated:
                 temperature = said.get("temperature", 1.0)
                 model = dataclasses.replace(model, temperature=temperature)
                 return cls._of_run(source, model)
-        directory = version.parent.parent.parent / "model"
-        raise UserError(
-            f"--model={source} is an exported model, and the network it was made from "
-            f"is not in {directory}; give a run"
+        sizes = said.get("about", {}).get("preprocessing")
+        if not sizes:
+            raise UserError(
+                f"--model={source} does not tell how it prepares images, and the "
+                f"network it was made from is not in {version.parents[2] / 'model'}; "
+                "give a run, or export again"
+            )
+        made_from = {**said["model"]}
+        if "temperature" in said:
+            made_from["temperature"] = said["temperature"]
+        local = LocalModel.load(version)
+        return cls(
+            source, Exported(local), Preprocessing(**sizes), local.classes, made_from
         )
 
     @classmethod
@@ -135,13 +159,44 @@ class Evaluated:
         return cls(source, pixels, preprocessing, (), made_from)
 
 
-def examples_for(models: Sequence[str], data: str) -> Examples:
+class Exported:
+    """An exported model where an evaluation expects a network.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: LocalModel) -> None:
+        self._saved = model.saved
+        self.output_shape = (None, len(model.classes))
+
+    def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns logits for uint8 images `(batch, size, size, 3)` of its own size."""
+        del training  # It is folded.
+        return tf.math.log(self._saved.scores_of_pixels(images)["probabilities"])
+
+
+def examples_for(
+    models: Sequence[str],
+    data: str,
+    directory: Path,
+    *,
+    split: str = "validation",
+    max_bad_share: float = 0.01,
+) -> Examples:
     """Returns what models are evaluated on.
 
     Args:
         models: What `--model` names.
-        data: What `python -m pipelines.prepare_data` made; empty for what the first
-            model, a run's, was trained with.
+        data: What `python -m pipelines.prepare_data` made; any other source of images
+            with their classes, see `open_source`, of which records are made; empty for
+            what the first model, a run's, was trained with.
+        directory: Gets those records, in place of those of other data.
+        split: `"train"` or `"validation"`: which images are asked for.
+        max_bad_share: Greatest share of images that may be left out.
+
+    Returns:
+        The examples; of those that were made here, all are validation images.
 
     Raises:
         UserError: If there are no such examples.
@@ -149,11 +204,11 @@ def examples_for(models: Sequence[str], data: str) -> Examples:
     if data:
         if examples := Examples.prepared(data):
             return examples
-        raise UserError(
-            f"--data={data} holds no examples; make them with python -m "
-            f"pipelines.prepare_data --data={data} --output_dir=FOLDER and give "
-            "--data=FOLDER"
-        )
+        made = directory / f"examples-{open_source(data).fingerprint[:12]}-{split}"
+        for other in directory.glob("examples-*"):
+            if other.name.removesuffix(".partial") != made.name:
+                shutil.rmtree(other)
+        return example_gen(data, made, max_bad_share=max_bad_share, held_out=split)
     run = Run(Path(models[0]).expanduser())
     if not run.config_path.is_file():
         raise UserError(
@@ -163,29 +218,53 @@ def examples_for(models: Sequence[str], data: str) -> Examples:
 
 
 def class_names(model: Evaluated, examples: Examples) -> tuple[str, ...]:
-    """Returns the names of a model's classes: its own, or those of the examples.
+    """Returns the names of a model's classes.
+
+    They are its own; of a preset for ImageNet, which names none, the WordNet ids where
+    the examples' classes are such; or else those of the examples.
 
     Raises:
         UserError: If the examples have a class that the model has not.
     """
-    if not model.classes:
+    names = model.classes
+    if not names:
         outputs = model.network.output_shape[-1]
-        if outputs != len(examples.classes):
-            raise UserError(
-                f"--model={model.source} has {outputs:,} classes, which it does not "
-                f"name, and {examples.directory} {len(examples.classes):,}; give "
-                "images of its own classes"
-            )
-        return examples.classes
-    unknown = [name for name in examples.classes if name not in set(model.classes)]
-    for name in unknown:
-        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        ids = _wordnet_ids() if outputs == _IMAGENET_CLASSES else ()
+        if not set(examples.classes) <= set(ids):
+            if outputs != len(examples.classes):
+                raise UserError(
+                    f"--model={model.source} has {outputs:,} classes, which it does "
+                    f"not name, and {examples.directory} {len(examples.classes):,}; "
+                    "give images of its own classes"
+                )
+            return examples.classes
+        names = ids
+    if unknown := [name for name in examples.classes if name not in set(names)]:
+        without = [name for name in names if name not in set(examples.classes)]
         raise UserError(
-            f"{examples.directory} has images of {name!r}{more}, which "
-            f"--model={model.source} does not know: it has {len(model.classes):,} "
-            f"classes, such as {model.classes[0]!r}"
+            f"{examples.directory} has images of {_told(unknown)}, which --model="
+            f"{model.source} does not know: it knows "
+            f"{_told(without) if without else 'only the others'}; rename the classes, "
+            "or give images of its own"
         )
-    return model.classes
+    return names
+
+
+_IMAGENET_CLASSES = 1000
+
+
+@functools.cache
+def _wordnet_ids() -> tuple[str, ...]:
+    """Returns ImageNet's classes in the order in which presets have them."""
+    package = importlib.resources.files("tensorflow_datasets")
+    text = (package / "datasets" / "imagenet2012" / "labels.txt").read_text("utf-8")
+    return tuple(text.split())
+
+
+def _told(names: Sequence[str]) -> str:
+    """Returns the first of some names, and how many more there are."""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{names[0]!r}{more}"
 
 
 def order_of(
@@ -200,9 +279,12 @@ def order_of(
     if classes == tuple(names):
         return None
     if set(classes) != set(names):
-        other = sorted(set(classes) ^ set(names))[0]
+        more = [name for name in classes if name not in set(names)]
+        fewer = [name for name in names if name not in set(classes)]
+        sides = [f"it alone knows {_told(more)}"] if more else []
+        sides += [f"it does not know {_told(fewer)}"] if fewer else []
         raise UserError(
-            f"--model={model.source} has other classes than the model before it: only "
-            f"one of them knows {other!r}"
+            f"--model={model.source} has other classes than the model before it: "
+            f"{' and '.join(sides)}; give models of the same classes"
         )
     return np.array([classes.index(name) for name in names])

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.components.evaluated import Evaluated, class_names, order_of
+from pipelines.components.evaluated import (
+    Evaluated,
+    Exported,
+    class_names,
+    order_of,
+)
 from pipelines.data.examples import Examples
 from pipelines.data.input_pipeline import evaluation_batches
 from pipelines.data.reading import Blocks
@@ -64,7 +69,7 @@ def evaluator(
         "model": model_fingerprint(model.directory),
         "examples": examples.fingerprint,
         "split": split,
-        "test_flip": test_flip,
+        "test_flip": test_flip and "of logits",
         "max_bad_share": max_bad_share,
     }
     if found := Evaluation.load(path, made_from):
@@ -189,6 +194,11 @@ def judge(
     names = class_names(models[0], examples)
     for model in (*models, *baseline):
         order_of(model, examples, names)
+        if views.short_sides and isinstance(model.network, Exported):
+            raise UserError(
+                f"--model={model.source} is an export, which looks at images of one "
+                f"size; give its run for --views={views.name}"
+            )
     if not examples.counts[split]:
         raise UserError(f"{examples.directory} has no {split} images; give --split")
     read = [name for name in features if name != BRIGHTNESS]

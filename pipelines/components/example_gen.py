@@ -28,6 +28,7 @@ from pipelines.data.ingest.survey import Treatment, survey
 from pipelines.data.ingest.workspace import workspace
 from pipelines.data.ingest.writing import write_shards
 from pipelines.data.sources import Source, open_source
+from pipelines.data.sources.source import HeldOut
 from pipelines.errors import UserError
 from pipelines.runs.differences import differences
 
@@ -49,6 +50,7 @@ def example_gen(
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
     beam_args: str | None = None,
+    held_out: str = "",
 ) -> Examples:
     """Writes the images of a source as sharded records, once.
 
@@ -86,6 +88,9 @@ def example_gen(
         workers: Threads that do the work; 0 for as many as there are processors.
         beam_args: Not None to have it done by Apache Beam with these arguments, see
             `Beam`.
+        held_out: Of what is to be evaluated on, `"train"` or `"validation"`: the split
+            of which all images, or all images of data without splits, become validation
+            images, and no others are read. Empty for examples to train on.
 
     Returns:
         The examples.
@@ -107,6 +112,8 @@ def example_gen(
             "one is 0.1"
         )
     source = open_source(data)
+    if held_out:
+        source = HeldOut(source, held_out)
     if orientation == "auto":
         orientation = source.orientation
     treatment = Treatment(
@@ -120,6 +127,7 @@ def example_gen(
         "shard_bytes": shard_bytes,
         "shuffle_seed": shuffle_seed,
         **dataclasses.asdict(treatment),
+        **({"held_out": held_out} if held_out else {}),
     }
     directory = directory.absolute()
     partial = directory.with_name(f"{directory.name}.partial")
@@ -140,6 +148,7 @@ def example_gen(
                         max_bad_share=max_bad_share,
                         shard_bytes=shard_bytes,
                         shuffle_seed=shuffle_seed,
+                        held_out=held_out,
                     )
                     examples = dataclasses.replace(examples, made_from=made_from)
                     examples.save()
@@ -209,6 +218,7 @@ def _ingest(
     max_bad_share: float,
     shard_bytes: int,
     shuffle_seed: int,
+    held_out: str,
 ) -> Examples:
     """Makes the examples, or goes on with them, in a folder of the workspace."""
     ledger_path = partial / "ledger.sqlite"
@@ -221,10 +231,11 @@ def _ingest(
         _check_skipped(skipped_count, skipped, used, max_bad_share)
         if not ledger.classes():
             classes = source.class_order() or ledger.class_names()
-            _check_classes(classes, ledger.trainable())
+            if not held_out:
+                _check_classes(classes, ledger.trainable())
             ledger.order(classes, validation_share, shuffle_seed)
         counts = ledger.counts()
-        if not counts["train"]:
+        if not (counts["train"] or held_out):
             raise UserError(
                 f"all {used} images would be held out; add different ones, or lower "
                 f"--validation_share={validation_share}"

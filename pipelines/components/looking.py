@@ -1,5 +1,6 @@
 """Where a model looked on the images it got most wrong."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,13 +30,13 @@ def looks(
         stage: See `keras_resnet.analysis.grad_cam`. Defaults to the last one.
 
     Returns:
-        Pictures as `data:` URIs, by the record.
+        Pictures as `data:` URIs, by the record; none of an exported model.
 
     Raises:
         ValueError: If there is no such stage.
     """
     hardest = judged.judgement.metrics.hardest
-    if not hardest:
+    if not hardest or not isinstance(model.network, keras.Model):
         return {}
     split = judged.made_from["split"]
     blocks = Blocks.of(examples, split)

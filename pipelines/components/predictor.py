@@ -27,7 +27,7 @@ from pipelines.serving.local import (
     fingerprint_of,
 )
 from pipelines.serving.neighbours import Index
-from pipelines.serving.versions import find_version
+from pipelines.serving.versions import find_version, read_made_from
 
 _PART = 8 * BATCH
 """Images of which the answers are kept together when the process stops."""
@@ -111,6 +111,7 @@ def predictor(
     partial = output.absolute().with_name(f"{output.name}.partial")
     made_from = {
         "model": fingerprint_of(version),
+        "temperature": read_made_from(version).get("temperature"),
         "images": images.fingerprint,
         "wanted": dataclasses.asdict(wanted),
         "among": _among(wanted.neighbours),

@@ -1,5 +1,6 @@
 """Pusher: a trained model in, a SavedModel that TF Serving loads out."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def saved_model(
         save(Classifier(network, model.preprocessing, labels_path, top_k), version)
         write_warmup(version, model.preprocessing.size)
 
-    return next_version(served, model.made_from, write, about, check)
+    noted = {**(about or {}), "preprocessing": dataclasses.asdict(model.preprocessing)}
+    return next_version(served, model.made_from, write, noted, check)
 
 
 def about(config: RunConfig, examples: Examples, **more: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.errors import UserError, unknown
 from pipelines.evaluation.calibration import Calibration
 from pipelines.evaluation.comparison import Comparison, compare
+from pipelines.evaluation.curves import Curves
 from pipelines.evaluation.intervals import CONFIDENCE, Interval, bootstrap, wilson
 from pipelines.evaluation.metrics import Metrics, tallied
 from pipelines.evaluation.predictions import Predictions
@@ -19,7 +20,7 @@ from pipelines.evaluation.slices import Slice
 
 MOST_CALIBRATED = 2**28
 """Greatest number of probabilities, images times classes, of which a temperature is
-fitted: they are in memory then."""
+fitted and curves are made: they are in memory then."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Judgement:
         slices: How images with something in common went.
         calibration: None where there are too many probabilities or too few images.
         comparison: With another classifier; None without one.
+        curves: How each class is ranked; None where there are too many probabilities.
     """
 
     metrics: Metrics
@@ -73,6 +75,7 @@ class Judgement:
     slices: tuple[SliceScores, ...]
     calibration: Calibration | None
     comparison: Comparison | None
+    curves: Curves | None
 
     @classmethod
     def of(
@@ -97,11 +100,12 @@ class Judgement:
             for one in metrics.hardest
         )
         slices = tuple(slices)
-        calibration = None
+        calibration = curves = None
         if predictions.logarithms.size <= MOST_CALIBRATED:
             calibration = Calibration.of(
                 predictions.logarithms, predictions.labels, predictions.records
             )
+            curves = Curves.of(predictions.logarithms, predictions.labels)
         return cls(
             metrics=dataclasses.replace(metrics, hardest=hardest),
             outcomes=outcomes,
@@ -116,6 +120,7 @@ class Judgement:
             ),
             calibration=calibration,
             comparison=compare(outcomes, theirs, count) if theirs else None,
+            curves=curves,
         )
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
@@ -126,6 +131,9 @@ class Judgement:
         """
         classes = dataclasses.asdict(self.classes)
         columns = {name: values.tolist() for name, values in classes.items()}
+        if self.curves:
+            for name in ("auroc", "average_precision"):
+                columns[name] = getattr(self.curves, name).tolist()
         calibration = self.calibration and {
             **dataclasses.asdict(self.calibration),
             "before": [one._asdict() for one in self.calibration.before],
@@ -135,6 +143,7 @@ class Judgement:
         }
         return {
             **self.scores,
+            **(self.curves.macro() if self.curves else {}),
             "images": self.metrics.images,
             "confidence": CONFIDENCE,
             "intervals": self.intervals,

@@ -77,7 +77,8 @@ class Evaluation:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             known = values.pop("made_from")
-            if {**known, **made_from} != known:
+            # The mirror images' probabilities were averaged, when it said no more.
+            if {**known, **made_from} != known or known.get("test_flip") is True:
                 return None
             split, test_flip = values.pop("split"), values.pop("test_flip")
             for name in ("class_errors", "class_images"):
@@ -119,8 +120,8 @@ def save_judgement(judged: Judged, checks: Sequence[Check], directory: Path) -> 
     """
     directory.mkdir(parents=True, exist_ok=True)
     path, verdict = directory / "evaluation.json", directory / "blessing.json"
-    path.unlink(missing_ok=True)
-    verdict.unlink(missing_ok=True)
+    for old in (path, verdict, path.with_suffix(".html")):
+        old.unlink(missing_ok=True)  # Files of two judgements would stand together.
     files.write_text(directory / "predictions.csv", _table(judged))
     values = {
         **judged.judgement.to_json(judged.names),

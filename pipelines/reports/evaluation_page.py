@@ -4,9 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.data.examples import Examples
 from pipelines.evaluation.calibration import Bin, Calibration
-from pipelines.evaluation.comparison import Comparison
+from pipelines.evaluation.curves import GRID, mean_of
 from pipelines.evaluation.intervals import CONFIDENCE
 from pipelines.evaluation.judgement import Check, Judged, Judgement
 from pipelines.reports import run_classes
@@ -31,6 +33,19 @@ TITLES = {
     "macro_f1": "Macro F1",
 }
 """What the scores are called."""
+
+
+def titles(judged: Judged) -> dict[str, str]:
+    """Returns what the scores that tell something are called.
+
+    The top-5 error of five classes or fewer is always 0, and left out.
+    """
+    few = len(judged.names) <= 5
+    return {
+        name: title
+        for name, title in TITLES.items()
+        if not (few and name == "top5_error")
+    }
 
 
 def shown(name: str, value: float) -> str:
@@ -84,11 +99,12 @@ def write_evaluation_page(
     against = " and ".join(judged.baseline)
     metrics = judgement.metrics
     sections = (
-        _scores(judgement),
+        _scores(judged),
         _blessing(checks),
-        _comparison(against, judgement.comparison),
+        _comparison(judged, against),
         _slices(judgement),
         _calibration(judgement.calibration),
+        _curves(judged),
         run_classes.confusion(facts, metrics),
         run_classes.class_errors(facts, metrics),
         _classes(judged),
@@ -97,12 +113,12 @@ def write_evaluation_page(
     write_page(path, f"Evaluation: {title}", header, sections)
 
 
-def _scores(judgement: Judgement) -> Section:
-    items = ""
-    for name, value in judgement.scores.items():
+def _scores(judged: Judged) -> Section:
+    items, judgement = "", judged.judgement
+    for name, title in titles(judged).items():
         low, high = (shown(name, end) for end in judgement.intervals[name])
         items += (
-            f"<div><dt>{TITLES[name]}</dt><dd>{shown(name, value)}<small>"
+            f"<div><dt>{title}</dt><dd>{shown(name, judgement.scores[name])}<small>"
             f"{CONFIDENCE:.0%} interval {low} to {high}</small></dd></div>"
         )
     return Section("Scores", f'<dl class="facts">{items}</dl>')
@@ -123,14 +139,16 @@ def _blessing(checks: Sequence[Check]) -> Section | None:
     return Section("Blessed" if blessed else "Not blessed", items)
 
 
-def _comparison(against: str, comparison: Comparison | None) -> Section | None:
+def _comparison(judged: Judged, against: str) -> Section | None:
+    comparison = judged.judgement.comparison
     if comparison is None:
         return None
     rows = []
-    for name, value in comparison.differences.items():
+    for name, title in titles(judged).items():
+        value = comparison.differences[name]
         low, high = comparison.intervals[name]
         form = "+.4f" if name == "loss" else "+.2%"
-        rows.append([TITLES[name], f"{value:{form}}", f"{low:{form}} to {high:{form}}"])
+        rows.append([title, f"{value:{form}}", f"{low:{form}} to {high:{form}}"])
     note = (
         f"{comparison.only_first:,} images only this model recognises, "
         f"{comparison.only_second:,} only the other: p = {comparison.p_value:.3g} by "
@@ -191,24 +209,67 @@ def _calibration(calibration: Calibration | None) -> Section:
     )
 
 
+def _curves(judged: Judged) -> Section | None:
+    curves = judged.judgement.curves
+    if curves is None:
+        return None
+    columns = (curves.roc, curves.precision, curves.auroc, curves.average_precision)
+    mean = _charts("", *map(mean_of, columns))
+    each = "".join(
+        _charts(f"{name}: ", *values)
+        for name, *values in zip(judged.names, *columns, strict=True)
+        if np.isfinite(values[-1])
+    )
+    few = len(judged.names) <= _MOST_DRAWN
+    return Section(
+        "Curves",
+        '<p class="soft">Each class against the others, by its probability; the mean '
+        f"over the classes.</p>{mean}{folded('Class by class', each) if few else ''}",
+    )
+
+
+_MOST_DRAWN = 20
+
+
+def _charts(
+    of: str,
+    roc: np.ndarray,
+    precision: np.ndarray,
+    auroc: np.ndarray | float,
+    average: np.ndarray | float,
+) -> str:
+    figures = ""
+    for label, values in (
+        (f"{of}true by false positive rate, area {auroc:.4f}", roc),
+        (f"{of}precision by recall, average {average:.4f}", precision),
+    ):
+        chart = lines(label, {"before": list(zip(GRID, values, strict=True))})
+        figures += f"<figure>{chart}<figcaption>{text(label)}</figcaption></figure>"
+    return f'<div class="charts">{figures}</div>'
+
+
 def _points(bins: Sequence[Bin]) -> list[tuple[float, float]]:
     return [(one.confidence, one.accuracy) for one in bins]
 
 
 def _classes(judged: Judged) -> Section:
-    scores = judged.judgement.classes
+    scores, curves = judged.judgement.classes, judged.judgement.curves
+    areas: dict[str, np.ndarray] = {}
+    if curves:
+        areas = {"AUROC": curves.auroc, "average precision": curves.average_precision}
     rows = [
         [
             name,
             f"{scores.precision[label]:.2%}",
             f"{scores.recall[label]:.2%}",
             f"{scores.f1[label]:.2%}",
+            *(f"{values[label]:.4f}" for values in areas.values()),
             f"{scores.images[label]:,}",
             f"{scores.predicted[label]:,}",
         ]
         for label, name in enumerate(judged.names)
     ]
-    head = ["Class", "precision", "recall", "F1", "images", "predicted"]
+    head = ["Class", "precision", "recall", "F1", *areas, "images", "predicted"]
     return Section(
         "Precision and recall",
         folded(f"All {len(rows):,} classes", table(head, rows)),

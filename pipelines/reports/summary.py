@@ -11,7 +11,7 @@ from pipelines.data.examples import Examples
 from pipelines.errors import printable
 from pipelines.evaluation.judgement import Check, Judged
 from pipelines.evaluation.metrics import Metrics
-from pipelines.reports.evaluation_page import TITLES, shown
+from pipelines.reports.evaluation_page import shown, titles
 from pipelines.runs.trial import Trial
 from pipelines.serving.formats import Comparison
 from pipelines.training.history import read_columns
@@ -124,9 +124,13 @@ def print_judgement(
     """
     judgement = judged.judgement
     rows = {"images": f"{judgement.metrics.images:,}"}
-    for name, score in judgement.scores.items():
+    for name, title in titles(judged).items():
         low, high = (shown(name, end) for end in judgement.intervals[name])
-        rows[TITLES[name].lower()] = f"{shown(name, score)}, {low} to {high}"
+        score = shown(name, judgement.scores[name])
+        rows[title.lower()] = f"{score}, {low} to {high}"
+    if judgement.curves:
+        for name, mean in judgement.curves.macro().items():
+            rows[name.replace("_", " ")] = f"{mean:.4f}"
     if calibration := judgement.calibration:
         before, after = calibration.errors
         rows["calibration error"] = (

@@ -4,8 +4,10 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -25,6 +27,8 @@ from pipelines.components.evaluated import (
 )
 from pipelines.components.evaluator import judge
 from pipelines.components.looking import looks
+from pipelines.components.pusher import pusher
+from pipelines.data import folders
 from pipelines.data.images import decode
 from pipelines.data.preprocessing import prepare
 from pipelines.errors import UserError
@@ -79,7 +83,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def examples(folder):
-    return examples_for((), str(folder / "data"))
+    return examples_for((), str(folder / "data"), folder)
 
 
 def load(folder, *names):
@@ -217,6 +221,8 @@ def test_files_of_a_judgement(folder, examples, tmp_path):
     assert "no longer in the records" not in text
     titles = re.findall("<h2>(.*?)</h2>", text)
     assert titles[:5] == ["Scores", "Not blessed", "Compared", "Slices", "Calibration"]
+    assert titles[5] == "Curves" and "Top-5" not in text, "of three classes it is 0"
+    assert text.count("precision by recall, average") == 2 * (1 + len(CLASSES))
     # What is asked for no more leaves no verdict behind.
     save_judgement(judged, [], tmp_path)
     assert not (tmp_path / "blessing.json").exists()
@@ -259,18 +265,92 @@ def test_an_exported_version_is_the_network_it_was_made_from(folder):
     assert exported.made_from == model.made_from == made_from
     other = {**made_from, "model.keras": "0" * 64}
     (version / MADE_FROM).write_text(json.dumps({"model": other}))
-    with pytest.raises(UserError, match="is an exported model, and the network it was"):
+    with pytest.raises(UserError, match="does not tell how it prepares images, and"):
         load(folder, "a/serving/resnet20/1")
+
+
+def test_an_export_without_its_run_is_judged_itself(folder, examples, tmp_path):
+    model = TrainedModel.load(folder / "a" / "model")
+    version = pusher(model, tmp_path / "served")
+    exported = Evaluated.load(str(version))
+    assert not isinstance(exported.network, keras.Model)
+    file, run = load(folder, "a/model/model.keras", "a")
+    assert exported.made_from == run.made_from == file.made_from
+    judged = judge(
+        examples,
+        [exported],
+        VIEWS["10-crop"],
+        baseline=[run],
+        max_bad_share=0.1,
+    )
+    differences = judged.judgement.comparison.differences
+    assert differences["loss"] == pytest.approx(0, abs=1e-5)
+    assert looks(examples, exported, judged) == {}
+    with pytest.raises(UserError, match="looks at images of one size; give its run"):
+        judge(examples, [exported], VIEWS["multi-scale"])
+
+
+def test_images_that_were_not_prepared(folder, photos, tmp_path):
+    """All images of data without splits; of data with splits those of one."""
+    plain = examples_for((), str(photos), tmp_path, max_bad_share=0.1)
+    assert plain.counts == {"train": 0, "validation": 6} and plain.classes == CLASSES
+    found = judge(plain, load(folder, "turned"), VIEWS["1-crop"])
+    assert {*found.files} == {f"{one}/{n}.jpg" for one in CLASSES for n in "01"}
+    # By their names, in whatever order the model has them.
+    labels = [found.names[label] for label in found.judgement.outcomes.labels]
+    assert labels == [file.split("/")[0] for file in found.files]
+    again = examples_for((), str(photos), tmp_path, max_bad_share=0.1)
+    assert again.directory == plain.directory
+
+    split = tmp_path / "split"
+    shutil.copytree(photos, split / "train")
+    shutil.copytree(photos, split / "val")
+    shutil.rmtree(split / "val" / "ant")
+    held_out = examples_for((), str(split), tmp_path)
+    assert held_out.counts == {"train": 0, "validation": 4}
+    assert held_out.classes == ("bee", "cow")
+    assert not plain.directory.exists(), "records of other data are removed"
+    assert judge(held_out, load(folder, "a"), VIEWS["1-crop"]).names == CLASSES
+    train = examples_for((), str(split), tmp_path, split="train")
+    assert train.counts == {"train": 0, "validation": 6}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of two images for each class."""
+    generator = np.random.default_rng(1)
+    for name in CLASSES:
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for number in range(2):
+            image = random_image(generator, 20, 24)
+            (folder / f"{number}.jpg").write_bytes(image)
+    return tmp_path / "photos"
+
+
+def test_a_preset_for_imagenet_knows_wordnet_ids(folder, examples):
+    (model,) = load(folder, "a")
+    network = types.SimpleNamespace(output_shape=(None, 1000))
+    preset = dataclasses.replace(model, classes=(), network=network)
+    some = dataclasses.replace(examples, classes=("n01443537", "n01440764"))
+    names = class_names(preset, some)
+    assert len(names) == 1000 and names[:2] == ("n01440764", "n01443537")
+    assert list(names) == sorted(names)
+    with pytest.raises(UserError, match="has 1,000 classes, which it does not name"):
+        class_names(preset, examples)
 
 
 def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
     (model,) = load(folder, "a")
     others = dataclasses.replace(examples, classes=("ant", "dog", "elk"))
-    with pytest.raises(UserError, match="images of 'dog' and 1 more, which --model="):
+    unknown = "images of 'dog' and 1 more, which --model=.* it knows 'bee' and 1 more;"
+    with pytest.raises(UserError, match=unknown):
         judge(others, [model], VIEWS["1-crop"])
     stranger = dataclasses.replace(model, classes=(*CLASSES, "elk"))
-    with pytest.raises(UserError, match="only one of them knows 'elk'"):
+    with pytest.raises(UserError, match="before it: it alone knows 'elk'; give"):
         judge(examples, [model, stranger], VIEWS["1-crop"])
+    with pytest.raises(UserError, match="before it: it does not know 'elk'; give"):
+        judge(examples, [stranger, model], VIEWS["1-crop"])
     none = dataclasses.replace(examples, counts={"train": 4, "validation": 0})
     with pytest.raises(UserError, match="has no validation images"):
         judge(none, [model], VIEWS["1-crop"])
@@ -278,8 +358,11 @@ def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
         judge(examples, [model], VIEWS["1-crop"], features=("colour",))
     with pytest.raises(UserError, match="is no model; give the folder"):
         Evaluated.load(str(tmp_path))
-    with pytest.raises(UserError, match="holds no examples; make them with"):
-        examples_for((), str(tmp_path))
+    with pytest.raises(UserError, match="holds no images .* put the images of each"):
+        examples_for((), str(tmp_path), tmp_path / "made")
+    (tmp_path / "weights.h5").touch()
+    with pytest.raises(UserError, match="does not say what network it is; write"):
+        Evaluated.load(str(tmp_path / "weights.h5"))
     (tmp_path / "run.json").touch()
     with pytest.raises(UserError, match="is a run that is not finished"):
         Evaluated.load(str(tmp_path))
@@ -287,7 +370,7 @@ def test_what_cannot_be_judged_is_told(folder, examples, tmp_path):
         check_folder(tmp_path)
     (tmp_path / "saved_model.pb").touch()
     (tmp_path / "run.json").unlink()
-    with pytest.raises(UserError, match="is an exported model, and the network it was"):
+    with pytest.raises(UserError, match="does not tell how it prepares images, and"):
         Evaluated.load(str(tmp_path))
 
 
@@ -298,8 +381,12 @@ def test_command_exits_with_1_when_it_does_not_bless(folder, tmp_path):
         "--max_bad_share=0.1",
         f"--output_dir={tmp_path / 'judged'}",
     ]
+    with folders.held(tmp_path / "judged"):
+        result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2 and "another process" in result.stderr
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1, result.stderr
     assert "not blessed: loss is" in result.stdout
+    assert "top-5" not in result.stdout and "macro auroc" in result.stdout
     assert (tmp_path / "judged" / "evaluation.html").is_file()
     assert (tmp_path / "judged" / "evaluation.json").is_file()

@@ -20,6 +20,7 @@ from pipelines.data.preprocessing import prepare
 from pipelines.data.quality.samples import read_features
 from pipelines.data.reading import Blocks
 from pipelines.errors import UserError
+from pipelines.evaluation.saved import Evaluation
 from pipelines.training.model import TrainedModel
 from pipelines.training.network import takes_pixels
 
@@ -131,6 +132,21 @@ def test_other_examples_or_another_model_at_the_same_path_are_evaluated(
     network.save(other.keras_path)
     os.utime(other.keras_path, (1, 1))
     assert evaluator(examples, other, path, max_bad_share=0.1).loss != first.loss
+
+
+def test_what_averaged_probabilities_is_measured_again(
+    examples, model, evaluated, tmp_path
+):
+    directory, _ = evaluated
+    path = shutil.copytree(directory, tmp_path / "copy") / "evaluation.json"
+    now = evaluator(examples, model, path, max_bad_share=0.1, test_flip=True)
+    values = json.loads(path.read_text())
+    values["made_from"]["test_flip"], values["loss"] = True, 7.0
+    path.write_text(json.dumps(values))
+    fingerprint = {"model": values["made_from"]["model"]}
+    assert Evaluation.load(path, fingerprint) is None, "the report would show it"
+    again = evaluator(examples, model, path, max_bad_share=0.1, test_flip=True)
+    assert again.loss == now.loss == Evaluation.load(path, fingerprint).metrics.loss
 
 
 @pytest.mark.parametrize("change", ["older", "cut", "list", "matrix"])

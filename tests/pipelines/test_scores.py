@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
+from predicted import predictions
 
 from pipelines.errors import UserError
 from pipelines.evaluation.calibration import (
@@ -16,6 +17,7 @@ from pipelines.evaluation.calibration import (
     reliability,
 )
 from pipelines.evaluation.comparison import compare, mcnemar
+from pipelines.evaluation.curves import GRID, Curves
 from pipelines.evaluation.intervals import bootstrap, wilson
 from pipelines.evaluation.judgement import (
     Judged,
@@ -29,17 +31,31 @@ from pipelines.evaluation.scores import Outcomes, class_scores, scores
 from pipelines.evaluation.slices import slices
 
 
-def predictions(images=600, classes=7, seed=0, sharpness=1.0):
-    """Returns predictions that are right as often as they say, at sharpness 1."""
-    generator = np.random.default_rng(seed)
-    logits = 2 * generator.normal(size=(images, classes))
-    shares = scipy.special.softmax(logits, axis=1)
-    labels = np.array([generator.choice(classes, p=row) for row in shares])
-    logarithms = scipy.special.log_softmax(sharpness * logits, axis=1)
-    brightness = generator.uniform(0, 255, images)
-    return Predictions(
-        np.arange(images), labels, logarithms.astype(np.float32), brightness
-    )
+def test_curves_are_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    found = predictions()
+    scored = np.round(found.logarithms, 1)  # So that many images are equally probable.
+    labels = np.where(found.labels == 6, 0, found.labels)  # A class without images.
+    curves = Curves.of(scored, labels)
+    rows = range(6)
+    own = [labels == row for row in rows]
+    auroc = [metrics.roc_auc_score(own[row], scored[:, row]) for row in rows]
+    average = [
+        metrics.average_precision_score(own[row], scored[:, row]) for row in rows
+    ]
+    np.testing.assert_allclose(curves.auroc[:6], auroc, rtol=1e-12)
+    np.testing.assert_allclose(curves.average_precision[:6], average, rtol=1e-12)
+    assert np.isnan([curves.auroc[6], curves.average_precision[6]]).all()
+    macro = curves.macro()
+    assert macro["macro_auroc"] == pytest.approx(np.mean(auroc))
+    assert macro["macro_average_precision"] == pytest.approx(np.mean(average))
+    false, true, _ = metrics.roc_curve(own[0], scored[:, 0], drop_intermediate=False)
+    np.testing.assert_allclose(curves.roc[0], np.interp(GRID, false, true))
+    for threshold in (-3.0, -1.0, -0.5):
+        taken = scored[:, 0] >= np.float32(threshold)
+        recall, precision = taken[own[0]].mean(), own[0][taken].mean()
+        above = curves.precision[0][np.flatnonzero(recall <= GRID)[0] - 1]
+        assert above >= precision or recall in GRID
 
 
 def test_scores_are_scikit_learns():

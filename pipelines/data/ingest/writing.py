@@ -76,6 +76,8 @@ def _tasks(
     mean_bytes = ledger.mean_bytes()
     start = 0
     for split, count in ledger.counts().items():
+        if not count:  # Nobody trains on what is evaluated on.
+            continue
         shards = math.ceil(count * mean_bytes / shard_bytes)
         bounds = [-(-shard * count // shards) for shard in range(shards + 1)]
         for shard, (first, end) in enumerate(itertools.pairwise(bounds)):

@@ -64,6 +64,33 @@ class Source(Protocol):
         return {}
 
 
+class HeldOut(Source):
+    """What is to be evaluated on: validation images, whatever a source takes them for.
+
+    Args:
+        source: The images.
+        split: `"train"` or `"validation"`: which are taken, of a source with splits.
+    """
+
+    def __init__(self, source: Source, split: str) -> None:
+        self.name, self.fingerprint = source.name, source.fingerprint
+        self.orientation = source.orientation
+        self._source, self._split = source, split
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        for image in self._source:
+            if image.split in (None, self._split):
+                yield image._replace(split="validation")
+
+    def class_order(self) -> tuple[str, ...] | None:
+        """See `Source`."""
+        return self._source.class_order()
+
+    def passed_over(self) -> Mapping[str, int]:
+        """See `Source`."""
+        return self._source.passed_over()
+
+
 def stamp(name: str, status: os.stat_result) -> bytes:
     """Returns what a fingerprint takes of a file: its name, size and time of change."""
     times = b"%d\0%d\0" % (status.st_size, status.st_mtime_ns)
