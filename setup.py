@@ -81,6 +81,8 @@ EXTRAS["dev"] = [
     "packaging",
     "pytest",
     "pytest-xdist",
+    # Reads what docs/serving has for Docker and Kubernetes.
+    "pyyaml",
     "ruff",
     # The truth for precision, recall, F1 and the like.
     "scikit-learn",
