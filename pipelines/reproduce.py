@@ -6,6 +6,7 @@ python -m pipelines.reproduce --all --data=cifar10.tar.gz --checkpoints=weights/
 """
 
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
@@ -52,6 +53,13 @@ _PUBLISH = flags.DEFINE(
     "reproduction.md.",
 )
 
+_COMMANDS = flags.DEFINE_bool(
+    "commands",
+    False,
+    "Only print the trainings that the claims need at this budget, to run elsewhere; "
+    "the claims then find their runs.",
+)
+
 GOES_ON = "; the same command goes on with the seed that was interrupted"
 
 
@@ -76,7 +84,7 @@ def main(arguments: list[str]) -> None:
     if _ALL.value and arguments:
         raise UserError("--all measures every claim; leave the names out, or --all")
 
-    from pipelines.components.reproducer import reproduce
+    from pipelines.components.reproducer import commands, reproduce
     from pipelines.data import folders
     from pipelines.reports.claims import publish, write_claims_page
 
@@ -84,6 +92,10 @@ def main(arguments: list[str]) -> None:
     claims = [CLAIMS[name] for name in dict.fromkeys(arguments)] or [
         claim for claim in CLAIMS.values() if budget in dict(claim.budgets)
     ]
+    if _COMMANDS.value:
+        lines = [commands(claim, budget, directory, _DATA.value) for claim in claims]
+        print("\n".join(dict.fromkeys(itertools.chain(*lines))))
+        return
     start, results = time.monotonic(), []
     with folders.held(directory):
         for number, claim in enumerate(claims, 1):

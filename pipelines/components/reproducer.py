@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from pipelines.data.sources import open_source
 from pipelines.errors import UserError
 from pipelines.runs.folder import Run, open_run
 from pipelines.runs.record import record_start
-from pipelines.runs.request import request
+from pipelines.runs.request import RunConfig, reproduce_command, request
 from pipelines.training.history import read_columns
 from pipelines.training.model import TrainedModel
 from pipelines.training.watching import WatchOptions
@@ -88,6 +89,34 @@ def reproduce(
     )
     _save(result, [point for one in measured for point in one.points], own)
     return result
+
+
+def commands(claim: Claim, budget: str, directory: Path, data: str) -> list[str]:
+    """Returns the commands that train what a claim needs, ours for small data apart.
+
+    They may run anywhere, in any order after the first; `reproduce` finds their runs.
+
+    Args:
+        claim: The claim.
+        budget: One of the claim's budgets.
+        directory: The folder that `reproduce` gets.
+        data: Where images come from.
+    """
+    setting = dict(claim.budgets)[budget]
+    lines = [
+        reproduce_command(
+            workshop.config(training), workshop.run(training.name).directory
+        )
+        for seed in range(setting.seeds)
+        for workshop in [Workshop(directory, setting, seed, data, directory, Console())]
+        for training in setting.trainings
+        if not training.images
+    ]
+    if not lines:
+        return []
+    prepared = shlex.quote(str(directory / "data-all"))
+    prepare = "python -m pipelines.prepare_data"
+    return [f"{prepare} --data={shlex.quote(data)} --output_dir={prepared}", *lines]
 
 
 def _seed(
@@ -177,35 +206,39 @@ class Workshop:
     def network(self, name: str) -> keras.Model:
         """Returns a network that was trained, or a published one, that gives logits."""
         if any(training.name == name for training in self.budget.trainings):
-            return TrainedModel.load(self._run(name).model_dir).load_logits()
+            return TrainedModel.load(self.run(name).model_dir).load_logits()
         return _published(name, self.checkpoints)
 
     def losses(self, training: str) -> np.ndarray:
         """Returns steps and their mean training loss, float64 `(rows, 2)`."""
-        columns = read_columns(self._run(training).model_dir / "steps.csv")
+        columns = read_columns(self.run(training).model_dir / "steps.csv")
         epochs = columns["epoch"] - columns["epoch"].min()
         steps = columns["step"] + epochs * columns["step"].max()
         return np.stack([steps, columns["loss"]], axis=1)
 
-    def _run(self, training: str) -> Run:
+    def run(self, training: str) -> Run:
+        """Returns the folder of a training."""
         return Run(self.directory / "runs" / f"{training}-seed-{self.seed}")
 
+    def config(self, training: Training) -> RunConfig:
+        """Returns what a training is asked to do."""
+        return request(
+            data=str(self.directory / f"data-{training.images or 'all'}"),
+            model=training.network,
+            recipe=training.recipe,
+            settings=list(training.overrides),
+            seed=self.seed,
+        )
+
     def _train(self, training: Training) -> None:
-        directory = self._run(training.name).directory
-        prepared = self.directory / f"data-{training.images or 'all'}"
+        config = self.config(training)
+        directory = self.run(training.name).directory
         source = self.data
         if training.images:
             count = round(training.images / (1 - _HELD_OUT))
             source = str(_kept_images(self.data, count, self.directory))
         examples = example_gen(
-            source, prepared / "examples", validation_share=_HELD_OUT
-        )
-        config = request(
-            data=str(prepared),
-            model=training.network,
-            recipe=training.recipe,
-            settings=list(training.overrides),
-            seed=self.seed,
+            source, Path(config.data) / "examples", validation_share=_HELD_OUT
         )
         run = open_run(directory, config)
         with run.held():

@@ -71,17 +71,24 @@ def _section(folder: Path, result: Reproduction) -> Section:
             f'src="data:image/png;base64,{encoded}"></p>'
         )
     head, rows = _measured(verdict.findings)
-    said = [(one.what, one.value, one.where) for one in claim.published]
     body = (
         f'<div class="anomaly {_CLASSES.get(verdict.verdict, "warning")}"><span '
         f'class="badge">{text(verdict.verdict)}</span>{text(claim.sentence)}</div>'
         f'<p class="soft">{text(claim.source)}</p>{image}'
-        + table(["published", "value", "where"], said)
+        + table(*_published(claim))
         + table(head, rows)
         + f"<p>{text(_cost(result))}</p>"
         f"<pre>{text(command(claim, result.budget))}</pre>"
     )
     return Section(claim.name, body)
+
+
+def _published(claim: Claim) -> tuple[list[str], list[list[str]]]:
+    rows = [
+        [one.what, one.value, one.where, "yes" if one.checked else "no"]
+        for one in claim.published
+    ]
+    return ["published", "value", "where", "compared with the text"], rows
 
 
 def _measured(findings: Iterable[Finding]) -> tuple[list[str], list[list[str]]]:
@@ -207,13 +214,7 @@ def reproduction(results: Sequence[Reproduction]) -> str:
             "",
             f"![{claim.sentence}]({figure_of(one)})",
             "",
-            *_markdown(
-                ["published", "value", "where", "compared with the text"],
-                [
-                    [said.what, said.value, said.where, "yes" if said.checked else "no"]
-                    for said in claim.published
-                ],
-            ),
+            *_markdown(*_published(claim)),
             "",
             *_markdown(*_measured(one.verdict.findings)),
             "",

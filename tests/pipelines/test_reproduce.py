@@ -101,6 +101,23 @@ def test_what_is_missing_is_named(tmp_path):
         workshop.images(900, seed=1)
 
 
+def test_commands_ask_for_the_runs_that_a_claim_finds(tmp_path):
+    claim, out = CLAIMS["plain_nets_degrade"], tmp_path / "claims"
+    assert not reproducer.commands(claim, "miniature", out, "cifar.tar.gz")
+    prepare, *lines = reproducer.commands(claim, "paper", out, "my cifar.tar.gz")
+    assert f"--data='my cifar.tar.gz' --output_dir={out}/data-all" in prepare
+    assert len(lines) == 5 * 4
+    assert f"--output_dir={out}/runs/plain-20-seed-1" in lines[4]
+    for word in (f"--data={out}/data-all", "--model=plainnet20", "--seed=1"):
+        assert word in lines[4]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["shattered_gradients", "norm_preservation"])
+def test_miniatures_are_confirmed(name, tmp_path):
+    assert run(CLAIMS[name], tmp_path).verdict.verdict == "confirmed"
+
+
 def test_results_are_published(claim, measured, tmp_path):
     result = run(claim, tmp_path / "runs")
     docs = tmp_path / "docs"
