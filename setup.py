@@ -44,6 +44,9 @@ REQUIRES = [
 EXTRAS = {
     "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
     "beam": ["apache-beam>=2.77"],
+    # What KerasTuner's Bayesian search computes with; in the tests also the truth for
+    # precision, recall, F1 and the like.
+    "bayesian": ["scikit-learn", "scipy"],
     "export": [
         "ai-edge-litert",
         "nncf>=3.4",
@@ -67,6 +70,7 @@ EXTRAS["dev"] = [
         requirement
         for extra in (
             "beam",
+            "bayesian",
             "export",
             "jax",
             "parquet",
@@ -84,9 +88,6 @@ EXTRAS["dev"] = [
     # Reads what docs/serving has for Docker and Kubernetes.
     "pyyaml",
     "ruff",
-    # The truth for precision, recall, F1 and the like.
-    "scikit-learn",
-    "scipy",
     "setuptools>=77",
 ]
 

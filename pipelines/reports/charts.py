@@ -236,14 +236,17 @@ def parallel(label: str, axes: Sequence[Axis]) -> str:
     parts: list[str] = []
     for number, axis in enumerate(axes):
         x = _LEFT + number * width
+        is_last = number == len(axes) - 1
         places, ticks = _along(axis.values)
         parts.append(
             f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_FLOOR}"/>'
             f'<text x="{x:.1f}" y="{_FLOOR + (14 if number % 2 else 26)}" '
-            f'text-anchor="middle">{html.escape(axis.name)}</text>'
+            f'text-anchor="{"end" if is_last else "middle"}">'
+            f"{html.escape(axis.name)}</text>"
         )
         parts += [
-            f'<text x="{x + 3:.1f}" y="{y - 2:.1f}">{html.escape(tick)}</text>'
+            f'<text x="{x - 3 if is_last else x + 3:.1f}" y="{y - 2:.1f}" '
+            f'text-anchor="{"end" if is_last else "start"}">{html.escape(tick)}</text>'
             for tick, y in ticks.items()
         ]
         for line, y in zip(lines_of, places, strict=True):

@@ -65,20 +65,22 @@ def write_search_page(path: Path, found: Found) -> Path:
 
 
 def _front(found: Found, trials: Sequence[Trial]) -> Section:
-    label = f"Error against {found.cost}"
+    is_large = max(trial.costs[found.cost] for trial in trials) >= 1e6
+    unit, cost = (1e6, f"{found.cost}, millions") if is_large else (1, found.cost)
+    label = f"Error against {cost}"
     series = {
-        "trial": [(trial.costs[found.cost], trial.error) for trial in trials],
-        "front": [(trial.costs[found.cost], trial.error) for trial in found.front],
+        name: [(trial.costs[found.cost] / unit, trial.error) for trial in some]
+        for name, some in (("trial", trials), ("front", found.front))
     }
     rows = [
-        [trial.number, f"{trial.error:.4g}", f"{trial.costs[found.cost]:,.4g}"]
+        [trial.number, f"{trial.error:.4g}", f"{trial.costs[found.cost] / unit:,.4g}"]
         for trial in found.front
     ]
     return Section(
         "Front",
         f"<figure>{points(label, series)}<figcaption>{text(label)}; none of the trials "
         "has less of both than those on the line.</figcaption></figure>"
-        + table(["trial", "error", found.cost], rows),
+        + table(["trial", "error", cost], rows),
     )
 
 

@@ -186,7 +186,10 @@ def print_trials(
             str(trial.epochs),
             f"{trial.seconds:.0f}",
         )
-    console.print(table, highlight=False, soft_wrap=True)
+    # Where there is less room, the terminal breaks its lines; a file has them whole.
+    width = table.__rich_measure__(console, console.options.update(max_width=1000))
+    wide = Console(file=console.file, width=max(width.maximum, console.width))
+    wide.print(table, highlight=False)
 
 
 def print_exports(made: Iterable[tuple[Path, Comparison]], console: Console) -> None:
