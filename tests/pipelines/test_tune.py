@@ -366,7 +366,7 @@ def test_really_trains_and_goes_on(examples, tmp_path):
     asked = {
         "trials": None,
         "tuner": "hyperband",
-        "space": "learning_rate=0.05,0.1",
+        "space": "learning_rate=0.1",
         "config": config,
     }
     # tests/conftest.py splits the CPU.
@@ -381,7 +381,7 @@ def test_really_trains_and_goes_on(examples, tmp_path):
             rows = list(csv.DictReader(file))
         assert len(rows) == trial.epochs
         assert float(rows[-1]["val_top1"]) == pytest.approx(1 - trial.error)
-    assert {trial.epochs for trial in found.trials} == {1, 3}
+    assert [trial.epochs for trial in found.trials] == [3]
     assert output.count("going on after epoch 1") == 1
 
     # The files lead to the network and the recipe, for all of the recipe's epochs.
