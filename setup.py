@@ -118,7 +118,11 @@ setup(
     packages=find_packages(
         include=["keras_resnet", "keras_resnet.*", "pipelines", "pipelines.*"]
     ),
-    package_data={"keras_resnet": ["py.typed"], "pipelines.reports": ["page.html"]},
+    package_data={
+        "keras_resnet": ["py.typed"],
+        "pipelines.reports": ["page.html"],
+        "pipelines.serving.server": ["page.html"],
+    },
     entry_points={"console_scripts": ["keras-resnet = pipelines.__main__:main"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,

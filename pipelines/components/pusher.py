@@ -11,6 +11,7 @@ from keras_resnet import surgery
 from pipelines import files
 from pipelines.data.examples import Examples
 from pipelines.runs.request import RunConfig
+from pipelines.serving.attention import attention_of
 from pipelines.serving.signatures import TOP_K, Classifier, save
 from pipelines.serving.versions import next_version
 from pipelines.serving.warmup import write_warmup
@@ -72,8 +73,15 @@ def saved_model(
         labels_path = version.with_name("labels.txt")
         files.write_text(labels_path, model.labels)
         top_k = min(TOP_K, len(model.classes))
-        network = takes_pixels(_with_features(model), model.preprocessing)
-        save(Classifier(network, model.preprocessing, labels_path, top_k), version)
+        folded = surgery.fold_batch_norm(model.load_keras())
+        classifier = Classifier(
+            takes_pixels(with_features(folded), model.preprocessing),
+            model.preprocessing,
+            labels_path,
+            top_k,
+            attention_of(folded, model.preprocessing, top_k),
+        )
+        save(classifier, version)
         write_warmup(version, model.preprocessing.size)
 
     noted = {**(about or {}), "preprocessing": dataclasses.asdict(model.preprocessing)}
@@ -100,8 +108,7 @@ def about(config: RunConfig, examples: Examples, **more: Any) -> dict[str, Any]:
     }
 
 
-def _with_features(model: TrainedModel) -> keras.Model:
-    """Returns the network, folded, with probabilities and pooled features."""
-    folded = surgery.fold_batch_norm(model.load_keras())
-    features = folded.get_layer("avg_pool").output
-    return keras.Model(folded.input, [folded.output, features])
+def with_features(network: keras.Model) -> keras.Model:
+    """Returns the network with probabilities and pooled features."""
+    features = network.get_layer("avg_pool").output
+    return keras.Model(network.input, [network.output, features])

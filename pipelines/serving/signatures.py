@@ -10,6 +10,7 @@ from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.decoding import past_failures
 from pipelines.data.pixel_limit import limited
 from pipelines.data.preprocessing import prepare, resize_and_crop
+from pipelines.serving.attention import Attention
 
 BYTES_SIGNATURE = "serving_default"
 """Takes encoded images."""
@@ -17,6 +18,10 @@ FLOATS_SIGNATURE = "serving_images"
 """Takes decoded images."""
 FEATURES_SIGNATURE = "serving_features"
 """Takes encoded images and gives what the classifier sees of them."""
+VALID_SIGNATURE = "serving_valid"
+"""Takes encoded images and tells which of them can be used."""
+ATTENTION_SIGNATURE = "serving_attention"
+"""Takes encoded images and gives where the network looks."""
 
 TOP_K = 5
 """Classes in an answer, where there are as many."""
@@ -33,6 +38,7 @@ class Classifier(tf.Module):
         preprocessing: How those come from an image: orientation, sizes, interpolation.
         labels_path: A text file with one class name per line; it becomes an asset.
         top_k: Number of classes in an answer.
+        attention: Tells where the network looks; None if nothing does.
 
     Example:
 
@@ -46,6 +52,7 @@ class Classifier(tf.Module):
         preprocessing: Preprocessing,
         labels_path: Path,
         top_k: int,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
         # Keras' variables would be saved beside copies of themselves, of which TF
@@ -54,6 +61,7 @@ class Classifier(tf.Module):
         self.weights = [variable.value for variable in network.variables]
         self.preprocessing = preprocessing
         self.top_k = top_k
+        self.attention = attention
         self.labels = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
                 str(labels_path),
@@ -134,6 +142,53 @@ class Classifier(tf.Module):
         _, features = self.network(images, training=False)
         return {"features": tf.where(valid[:, None], features, 0), "valid": valid}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")])
+    def check_bytes(self, image_bytes: tf.Tensor) -> Answer:
+        """Tells which encoded images can be used, without classifying them.
+
+        Args:
+            image_bytes: As `classify_bytes`.
+
+        Returns:
+            `"valid"`: bool `(batch,)`.
+        """
+        _, valid = self._decoded(image_bytes)
+        return {"valid": valid}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, "image_bytes"),
+            tf.TensorSpec([None], tf.int64, "rank"),
+        ]
+    )
+    def attention_of_bytes(self, image_bytes: tf.Tensor, rank: tf.Tensor) -> Answer:
+        """Tells on which places of encoded images the score of a class rests.
+
+        Args:
+            image_bytes: As `classify_bytes`.
+            rank: Which class of each image's answer, int64 `(batch,)`: 0 for the first.
+
+        Returns:
+            By the name of each stage, `"conv2"` to `"conv5"`: float32 `(batch, height,
+            width)` of the stage's size, in 0..1, see `keras_resnet.analysis.grad_cam`;
+            `"seen_bytes"`: strings `(batch,)`, PNG of the pixels that the network got,
+            over which the maps lie; `"valid"`: bool `(batch,)`, False where they mean
+            nothing.
+
+        Raises:
+            ValueError: If there is no `attention`.
+        """
+        if self.attention is None:
+            raise ValueError("nothing tells where this network looks")
+        images, valid = self._decoded(image_bytes)
+        return {
+            "seen_bytes": tf.map_fn(
+                tf.io.encode_png, images, fn_output_signature=tf.string
+            ),
+            "valid": valid,
+            **self.attention(images, rank),
+        }
+
     @tf.function(
         input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, "images")]
     )
@@ -191,5 +246,7 @@ def save(classifier: Classifier, directory: Path) -> None:
         BYTES_SIGNATURE: classifier.classify_bytes,
         FLOATS_SIGNATURE: classifier.classify_images,
         FEATURES_SIGNATURE: classifier.features_of_bytes,
+        VALID_SIGNATURE: classifier.check_bytes,
+        ATTENTION_SIGNATURE: classifier.attention_of_bytes,
     }
     tf.saved_model.save(classifier, str(directory), signatures=signatures)

@@ -13,6 +13,7 @@ from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FEATURES_SIGNATURE,
     FLOATS_SIGNATURE,
+    VALID_SIGNATURE,
 )
 
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
@@ -20,7 +21,7 @@ WARMUP = Path("assets.extra", "tf_serving_warmup_requests")
 
 
 def warmup_requests(size: int) -> Iterator[predict_pb2.PredictRequest]:
-    """Gives one request for each signature.
+    """Gives one request for each signature that is asked under load.
 
     Args:
         size: Height and width of the image in them, in pixels.
@@ -28,7 +29,7 @@ def warmup_requests(size: int) -> Iterator[predict_pb2.PredictRequest]:
     Example:
 
     >>> [request.model_spec.signature_name for request in warmup_requests(32)]
-    ['serving_default', 'serving_features', 'serving_images']
+    ['serving_default', 'serving_features', 'serving_images', ...]
     """
     image = tf.fill([size, size, 3], 128)
     encoded = tf.io.encode_jpeg(tf.cast(image, tf.uint8))
@@ -37,6 +38,7 @@ def warmup_requests(size: int) -> Iterator[predict_pb2.PredictRequest]:
         BYTES_SIGNATURE: ("image_bytes", encoded),
         FEATURES_SIGNATURE: ("image_bytes", encoded),
         FLOATS_SIGNATURE: ("images", floats),
+        VALID_SIGNATURE: ("image_bytes", encoded),
     }
     for signature, (name, value) in inputs.items():
         request = predict_pb2.PredictRequest()
@@ -46,7 +48,7 @@ def warmup_requests(size: int) -> Iterator[predict_pb2.PredictRequest]:
 
 
 def write_warmup(version: Path, size: int) -> None:
-    """Writes one request for each signature.
+    """Writes these requests.
 
     Args:
         version: The folder of a SavedModel.

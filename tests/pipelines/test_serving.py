@@ -17,6 +17,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import keras_resnet
+from keras_resnet import structure
+from keras_resnet.analysis import grad_cam
+from keras_resnet.preprocessing import preprocess_input
 from keras_resnet.training import RECIPES
 from pipelines.components.evaluator import evaluator
 from pipelines.components.pusher import pusher
@@ -27,9 +30,11 @@ from pipelines.data.unlabelled import Images
 from pipelines.errors import UserError
 from pipelines.serving.local import LocalModel
 from pipelines.serving.signatures import (
+    ATTENTION_SIGNATURE,
     BYTES_SIGNATURE,
     FEATURES_SIGNATURE,
     FLOATS_SIGNATURE,
+    VALID_SIGNATURE,
 )
 from pipelines.serving.versions import find_version, versions
 from pipelines.training.initial_weights import licence_of, load_initial_weights
@@ -199,7 +204,27 @@ def test_serves_without_keras(version, validation, signatures, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", [BYTES_SIGNATURE, FEATURES_SIGNATURE])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_attention_is_grad_cam_of_what_the_network_saw(
+    rank, tiny_model, drawings, validation, signatures
+):
+    answer = signatures[ATTENTION_SIGNATURE](
+        image_bytes=tf.constant(validation[0][:4]), rank=tf.fill([4], np.int64(rank))
+    )
+    batches = evaluation_batches(drawings, "validation", tiny_model.preprocessing, 4)
+    images, _ = next(batches.dataset.as_numpy_iterator())
+    seen = [tf.io.decode_png(one) for one in answer["seen_bytes"].numpy()]
+    np.testing.assert_array_equal(seen, images)
+    network = tiny_model.load_keras()
+    normalised = preprocess_input(images, mode=tiny_model.preprocessing)
+    classes = np.argsort(-network(normalised).numpy())[:, rank]
+    for stage in structure.stages(network):
+        expected = grad_cam(network, normalised, classes, stage)
+        np.testing.assert_allclose(answer[stage], expected, atol=1e-4)
+        assert expected.max() == 1
+
+
+@pytest.mark.parametrize("name", [BYTES_SIGNATURE, FEATURES_SIGNATURE, VALID_SIGNATURE])
 def test_a_bad_image_marks_its_own_row(name, validation, signatures):
     first, second = validation[0][:2]
     bomb = io.BytesIO()
@@ -236,7 +261,8 @@ def test_warm_up_requests_are_answered(version, signatures):
             **{name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         )
         assert all(value.shape[0] == 1 for value in answer.values())
-    assert asked == {BYTES_SIGNATURE, FLOATS_SIGNATURE, FEATURES_SIGNATURE}
+    # Where the network looks is asked by people, who can wait.
+    assert asked == set(signatures) - {ATTENTION_SIGNATURE}
 
 
 def test_licence_of_the_weights():

@@ -19,6 +19,7 @@ from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FLOATS_SIGNATURE,
     TOP_K,
+    VALID_SIGNATURE,
     Classifier,
 )
 from pipelines.serving.versions import version_problems
@@ -155,6 +156,7 @@ def _load_exported(to: str) -> Callable[[Path], Loaded]:
         functions = {
             BYTES_SIGNATURE: classifier.classify_bytes.get_concrete_function(),
             FLOATS_SIGNATURE: classifier.classify_images.get_concrete_function(),
+            VALID_SIGNATURE: classifier.check_bytes.get_concrete_function(),
         }
 
         def run(name: str, inputs: Arrays) -> Arrays:

@@ -12,6 +12,7 @@ from grpc import StatusCode
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from pipelines.serving.server import rpc, tensors
+from pipelines.serving.server.page import page_of
 from pipelines.serving.server.refusal import Refusal, invalid
 from pipelines.serving.server.service import Service
 
@@ -33,6 +34,7 @@ def make_app(service: Service) -> web.Application:
     app = web.Application(
         middlewares=[rest.answered], client_max_size=service.limits.body_bytes
     )
+    app.router.add_get("/", rest.page)
     app.router.add_get("/healthz", rest.alive)
     app.router.add_get("/readyz", rest.ready)
     app.router.add_get("/monitoring/prometheus/metrics", rest.metrics)
@@ -53,7 +55,7 @@ class _Rest:
         limits = self._service.limits
         self._requests += 1
         try:
-            if request.path not in ("/healthz", "/readyz"):
+            if request.path not in ("/", "/healthz", "/readyz"):
                 self._service.check_key(
                     (name.lower(), value) for name, value in request.headers.items()
                 )
@@ -74,6 +76,12 @@ class _Rest:
             return _json({"error": told}, error.status)
         finally:
             self._requests -= 1
+
+    async def page(self, request: web.Request) -> web.Response:
+        """Answers who has no key yet, too; the names of models take it."""
+        served = [] if self._service.api_key else self._service.models.served()
+        text, headers = page_of(list(dict.fromkeys(each.model for each in served)))
+        return web.Response(body=text, headers=headers)
 
     async def alive(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
