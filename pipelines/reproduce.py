@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
     if _ALL.value and arguments:
         raise UserError("--all measures every claim; leave the names out, or --all")
 
-    from pipelines.components.reproducer import commands, reproduce
+    from pipelines.components.reproducer import commands, finished, reproduce
     from pipelines.data import folders
     from pipelines.reports.claims import publish, write_claims_page
 
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> None:
                 highlight=False,
             )
         page = directory / "claims.html"
-        write_claims_page(page, results)
+        write_claims_page(page, finished(directory))
         if _PUBLISH.value:
             publish(results, directory, Path(_PUBLISH.value))
     console.print(f"page: {page}", highlight=False)

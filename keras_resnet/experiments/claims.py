@@ -252,6 +252,46 @@ CLAIMS: dict[str, Claim] = {
             ),
         ),
         Claim(
+            name="constructed_solution",
+            sentence=(
+                "There is a deeper network no worse than a shallower one: the added "
+                "layers are the identity, and the others are copied."
+            ),
+            source=f"{_HE}, section 1",
+            published=(
+                Published(
+                    "a solution by construction",
+                    "a deeper model should produce no higher training error than its "
+                    "shallower counterpart",
+                    "section 1",
+                ),
+            ),
+            measure="construction",
+            contrasts=(
+                Contrast(
+                    "error_change",
+                    "difference of the error of ResNet-20, trained, and of the network "
+                    "of 56 layers made of it",
+                    "below",
+                    0.001,
+                ),
+                Contrast(
+                    "output_change",
+                    "greatest difference of a logit",
+                    "below",
+                    0.001,
+                ),
+            ),
+            budgets=(
+                ("miniature", Budget(5, _IMAGES, 1, _settings(count=200, blocks=9))),
+                ("hours", Budget(5, _IMAGES, 10, _settings(count=5000, blocks=18))),
+            ),
+            remark=(
+                "that such a network exists does not say that training finds it; that "
+                "a plain one does not is plain_nets_degrade"
+            ),
+        ),
+        Claim(
             name="gradients_at_initialisation",
             sentence=(
                 "Gradients do not vanish in plain networks with batch norm; they do "

@@ -15,6 +15,7 @@ from keras_resnet.builder import build
 from keras_resnet.conv import Settings
 from keras_resnet.networks import NETWORKS
 from keras_resnet.spec import ResNetSpec
+from keras_resnet.surgery import deepen
 
 
 class Point(NamedTuple):
@@ -82,6 +83,31 @@ def degradation(
             **{f"{kind}-{depth}": end for (kind, depth), end in ends.items()},
         },
         points,
+    )
+
+
+def construction(
+    seed: int, materials: Materials, *, count: int, blocks: int
+) -> Measured:
+    """Deepens a trained ResNet-20 by blocks that are the identity."""
+    shallow = materials.network("resnet20")
+    deep = deepen(shallow, (blocks,) * 3)
+    error = _error(materials, count, seed)
+    errors = {"resnet20": error(shallow), "deepened": error(deep)}
+    images, _ = materials.images(count, seed)
+    outputs = [
+        np.concatenate([batch for (batch,) in analysis.outputs_of(one, [name], images)])
+        for one in (shallow, deep)
+        for name in [one.layers[-1].name]
+    ]
+    depths = {"resnet20": 20, "deepened": 6 * blocks + 2}
+    return Measured(
+        {
+            "error_change": abs(errors["deepened"] - errors["resnet20"]),
+            "output_change": float(np.abs(outputs[1] - outputs[0]).max()),
+            **errors,
+        },
+        [Point("layers; error", name, depths[name], errors[name]) for name in errors],
     )
 
 
@@ -364,6 +390,7 @@ MEASURES: dict[str, Callable[..., Measured]] = {
     function.__name__: function
     for function in (
         degradation,
+        construction,
         gradients_at_initialisation,
         responses,
         cost,

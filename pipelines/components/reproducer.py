@@ -6,13 +6,14 @@ import json
 import shlex
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 from rich.console import Console
 
 import keras_resnet
-from keras_resnet.experiments import Budget, Claim, Reproduction, Training
+from keras_resnet.experiments import CLAIMS, Budget, Claim, Reproduction, Training
 from keras_resnet.experiments.figures import figure
 from keras_resnet.experiments.measurements import MEASURES, Measured, Point
 from keras_resnet.preprocessing import Preprocessing, preprocess_input
@@ -91,6 +92,22 @@ def reproduce(
     return result
 
 
+def finished(directory: Path) -> list[Reproduction]:
+    """Returns what is finished in the folder that `reproduce` gets, of all budgets."""
+    found = []
+    for claim in CLAIMS.values():
+        for budget, setting in claim.budgets:
+            own = directory / claim.name / budget
+            if not (own / "verdict.json").exists():
+                continue
+            seeds = [_read(own / f"seed-{seed}.json") for seed in range(setting.seeds)]
+            if {seed["version"] for seed in seeds} == {claim.version(budget)}:
+                effects = tuple(seed["effects"] for seed in seeds)
+                seconds = round(sum(seed["seconds"] for seed in seeds), 1)
+                found.append(Reproduction(claim, budget, effects, seconds))
+    return found
+
+
 def commands(claim: Claim, budget: str, directory: Path, data: str) -> list[str]:
     """Returns the commands that train what a claim needs, ours for small data apart.
 
@@ -126,17 +143,15 @@ def _seed(
     seed, budget = workshop.seed, workshop.budget
     path = directory / f"seed-{seed}.json"
     if path.exists():
-        with folders.read_values(
-            path, missing="", mend="remove it and run again"
-        ) as values:
-            if values["version"] != version:
-                raise UserError(
-                    f"{path} holds a result of another version of the claim's setting "
-                    f"({values['version']}, now {version}), and the two are not mixed; "
-                    "give another --output_dir, or remove that folder"
-                )
-            points = [Point(*point) for point in values["points"]]
-            return Measured(values["effects"], points), values["seconds"]
+        values = _read(path)
+        if values["version"] != version:
+            raise UserError(
+                f"{path} holds a result of another version of the claim's setting "
+                f"({values['version']}, now {version}), and the two are not mixed; "
+                "give another --output_dir, or remove that folder"
+            )
+        points = [Point(*point) for point in values["points"]]
+        return Measured(values["effects"], points), values["seconds"]
     told = f"{claim.name}: seed {seed + 1} of {budget.seeds}"
     workshop.console.print(told, highlight=False)
     workshop.train()
@@ -155,6 +170,16 @@ def _seed(
     path.parent.mkdir(parents=True, exist_ok=True)
     files.write_text(path, json.dumps(values) + "\n")
     return found, seconds
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns what a seed gave, as it was written."""
+    with folders.read_values(
+        path,
+        missing=f"{path} is missing; run the claim again",
+        mend="remove it and run the claim again",
+    ) as values:
+        return {key: values[key] for key in ("version", "effects", "seconds", "points")}
 
 
 @dataclasses.dataclass(frozen=True)

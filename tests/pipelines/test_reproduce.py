@@ -128,7 +128,9 @@ def test_results_are_published(claim, measured, tmp_path):
     page = (docs / "reproduction.md").read_text()
     assert "**confirmed** at the budget miniature" in page
     assert (docs / reports.figure_of(result)).exists()
-    reports.write_claims_page(tmp_path / "runs" / "claims.html", [result])
+    (also,) = reproducer.finished(tmp_path / "runs")
+    assert also == result
+    reports.write_claims_page(tmp_path / "runs" / "claims.html", [also])
     assert "data:image/png" in (tmp_path / "runs" / "claims.html").read_text()
 
 
