@@ -95,11 +95,11 @@ def _check_folder(served: Path) -> None:
     """Refuses what is no folder of versions, such as the one above it."""
     if served.exists() and not served.is_dir():
         raise UserError(f"--to={served} is a file; give a folder")
-    numbers = versions(served) if served.is_dir() else []
     for path in served.glob("[!.]*"):
-        if path.name not in map(str, numbers):
+        # An empty volume has that folder.
+        if path.name != "lost+found" and not newest(served):
             raise UserError(
-                f"--to={served} has {path.name!r} in it, which is no version; give the "
+                f"--to={served} has {path.name!r} in it, and no version; give the "
                 "folder of one model's versions, a server's --model_base_path"
             )
 

@@ -153,6 +153,21 @@ def test_the_command(version, tiny_run, tiny_model, tmp_path):
 
 
 @pytest.mark.soak
+def test_training_has_it_done_where_it_is_asked_to(tmp_path):
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pipelines.train_imagenet", "--infra_validation"),
+            *("--data=drawings:120", "--set=image_size=16", "--set=batch_size=16"),
+            *("--model=resnet20", "--set=model.blocks_per_stage=1,1,1", "--epochs=1"),
+            f"--output_dir={tmp_path}",
+        ],
+        check=True,
+    )
+    record = tmp_path / "serving" / "resnet20" / "1" / INFRA_VALIDATION
+    assert json.loads(record.read_text())["verdict"] == "INFRA_BLESSED"
+
+
+@pytest.mark.soak
 def test_a_killed_push_leaves_no_server(version, tmp_path):
     to = tmp_path / "served"
 

@@ -1,5 +1,6 @@
 """Versions on their way to a server, by the command: whole, once, and back."""
 
+import errno
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+from pipelines import files
 from pipelines.components.blessed import blessing_of, own_checks
 from pipelines.components.pushed import listed, push
 from pipelines.data import folders
@@ -126,7 +128,7 @@ def test_what_is_refused(sources, tmp_path):
         ((f"--model={tmp_path}", f"--to={to}"), "holds no exported model"),
         ((f"--model={tmp_path / 'no'}", f"--to={to}"), "holds no exported model"),
         ((f"--model={source}", f"--to={tmp_path / 'file'}"), "is a file; give a"),
-        ((f"--model={source}", f"--to={tmp_path}"), "in it, which is no version"),
+        ((f"--model={source}", f"--to={tmp_path}"), "in it, and no version"),
         ((source,), "write --model="),
     ):
         result = command(*arguments)
@@ -148,11 +150,25 @@ def test_a_damaged_version_is_not_pushed(sources, tmp_path):
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_full_disk_leaves_nothing(sources, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    push(sources[0], tmp_path / "demo")
+    monkeypatch.setattr(files, "sync", full)
+    for to in (tmp_path / "demo", tmp_path / "new"):
+        with pytest.raises(OSError, match="No space left"):
+            push(sources[1], to)
+    assert os.listdir(tmp_path / "demo") == ["1"]
+    assert not (tmp_path / "new").exists()
+
+
 def test_versions_of_others_are_pushed_once_too(tmp_path):
     other = tmp_path / "other" / "7"
     other.mkdir(parents=True)
     (other / "saved_model.pb").write_text("of another program")
     to = tmp_path / "demo"
+    (to / "lost+found").mkdir(parents=True)
     assert [push(other, to) for _ in range(2)] == [(to / "1", True), (to / "1", False)]
 
 
