@@ -72,7 +72,8 @@ def quantize_onnx(
     places = [place for place, node in enumerate(nodes) if node.op_type == "Conv"]
 
     def write(path: Path, first: int) -> None:
-        calibration = ({network.input.name: batch} for batch in batches(images))
+        # All activations of a batch are in memory at once.
+        calibration = ({network.input.name: batch} for batch in batches(images, 8))
 
         class Reader(quantization.CalibrationDataReader):
             def get_next(self) -> dict[str, np.ndarray] | None:
