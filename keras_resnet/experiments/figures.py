@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_resnet.experiments.claims import Claim
+from keras_resnet.experiments.claim import Claim
 from keras_resnet.experiments.measurements import Point
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_resnet.experiments.claims import Claim, Contrast
+from keras_resnet.experiments.claim import Claim, Contrast
 
 CONFIRMED = "confirmed"
 CONTRADICTED = "contradicted"
