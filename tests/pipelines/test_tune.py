@@ -175,10 +175,10 @@ def test_what_exceeds_a_limit_is_never_trained(examples, tmp_path, training):
         found = searching(
             examples,
             directory,
-            trials=None if kind == "grid" else 9,
+            trials=None if kind == "grid" else 4,
             tuner=kind,
             limit=limit,
-            space="blocks=1..9 shortcut=A,B",
+            space="blocks=1..4 shortcut=A,B",
         ).alone()
         for trial in found.trials:
             model = keras_resnet.build(
@@ -360,7 +360,8 @@ def test_trials_are_kept_as_asked_for(examples, tmp_path, monkeypatch):
     assert asked[0]["options"] == dataclasses.replace(options, stop_after=1)
 
 
-def test_really_trains_and_goes_on(examples, tmp_path):
+@pytest.mark.parametrize("replicas", [1, pytest.param(2, marks=pytest.mark.soak)])
+def test_really_trains_and_goes_on(examples, tmp_path, replicas):
     """Hyperband on real images: what a rung ended with, the next one begins with."""
     config = base(epochs=3, settings=[*SETTINGS, "model.blocks_per_stage=1,1,1"])
     asked = {
@@ -370,7 +371,8 @@ def test_really_trains_and_goes_on(examples, tmp_path):
         "config": config,
     }
     # tests/conftest.py splits the CPU.
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    devices = [f"CPU:{number}" for number in range(replicas)]
+    strategy = tf.distribute.MirroredStrategy(devices) if replicas > 1 else None
     found = searching(examples, tmp_path, strategy=strategy, **asked).alone()
     output = (tmp_path / "output.txt").read_text()
     console = Console(file=(tmp_path / "table.txt").open("w"), width=200)
