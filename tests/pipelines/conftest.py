@@ -65,3 +65,11 @@ def tiny_run(tiny_model, drawings, tmp_path_factory):
     values = {**config.to_json(), "examples_dir": str(drawings.directory)}
     run.config_path.write_text(json.dumps(values))
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_version(tiny_model, tmp_path_factory):
+    """That network, exported to be served."""
+    from pipelines.components.pusher import pusher
+
+    return pusher(tiny_model, tmp_path_factory.mktemp("tiny_version") / "serving")

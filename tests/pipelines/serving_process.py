@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 
 import tensorflow as tf
 
@@ -43,10 +44,18 @@ def served(*configs, **settings):
         loop.close()
 
 
+def wait_for(condition, seconds=20):
+    """Waits until something holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
 def save_half_plus_two(path, plus=2.0):
     """Writes TF Serving's own example: y = x / 2 + 2."""
     module = tf.Module()
-    module.plus = tf.Variable(plus)
+    module.plus = tf.Variable(float(plus))
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
     def half_plus_two(x):

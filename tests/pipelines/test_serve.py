@@ -17,14 +17,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from pipelines.components.pusher import pusher
 from pipelines.serving.server.configuration import ModelConfig
 from pipelines.serving.signatures import BYTES_SIGNATURE
-
-
-@pytest.fixture(scope="module")
-def version(tiny_model, tmp_path_factory):
-    return pusher(tiny_model, tmp_path_factory.mktemp("run") / "serving")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +29,9 @@ def half_plus_two(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(version, half_plus_two):
+def server(tiny_version, half_plus_two):
     with served(
-        ModelConfig("resnet20", version.parent),
+        ModelConfig("resnet20", tiny_version.parent),
         ModelConfig("half", half_plus_two, labels=(("stable", 1),)),
     ) as running:
         yield running
@@ -67,7 +61,7 @@ def test_documented_example(server):
     }
 
 
-def test_grpc_predict(server, version, photos):
+def test_grpc_predict(server, tiny_version, photos):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "resnet20"
     request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(photos))
@@ -76,7 +70,7 @@ def test_grpc_predict(server, version, photos):
         answer = stub.Predict(request, timeout=10)
     assert answer.model_spec.version.value == 1
     assert answer.model_spec.signature_name == BYTES_SIGNATURE
-    expected = tf.saved_model.load(version).signatures[BYTES_SIGNATURE](
+    expected = tf.saved_model.load(tiny_version).signatures[BYTES_SIGNATURE](
         image_bytes=tf.constant(photos)
     )
     for name, values in expected.items():

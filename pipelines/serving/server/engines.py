@@ -105,16 +105,12 @@ def _load_saved_model(version: Path) -> Loaded:
             for name, signature in loaded.signature_def.items()
             if signature.method_name == PREDICT_METHOD
         }
-        calls = {
-            name: session.make_callable(
-                {key: info.name for key, info in signature.outputs.items()},
-                [info.name for info in signature.inputs.values()],
-            )
-            for name, signature in signatures.items()
-        }
 
         def run(name: str, inputs: Arrays) -> Arrays:
-            return calls[name](*(inputs[key] for key in signatures[name].inputs))
+            signature = signatures[name]
+            outputs = {key: info.name for key, info in signature.outputs.items()}
+            fed = {signature.inputs[key].name: value for key, value in inputs.items()}
+            return session.run(outputs, fed)
 
         for request in read_warmup(version):
             _warm(run, request)

@@ -76,6 +76,10 @@ class Version:
         Raises:
             Refusal: If it cannot be computed, or too many wait.
         """
+        for name, info in self.signatures[signature].inputs.items():
+            shape, wanted = inputs[name].shape, tf.TensorShape(info.tensor_shape)
+            if not wanted.is_compatible_with(shape):
+                raise invalid(f"input {name} has shape {shape}, and not {wanted}")
         try:
             return await self._batcher.submit(signature, inputs)
         except tf.errors.OpError as error:
@@ -214,6 +218,8 @@ class Model:
                 self._told.add(number)
                 self._tell(f"{name} version {number} is not served: {reason}")
             return
+        if self.versions or number in self._told:
+            self._tell(f"{name} version {number} is served")
         observe = functools.partial(self._metrics.computed, name)
         batcher = Batcher(loaded.run, self._batching, observe)
         self.versions[number] = Version(name, number, loaded, batcher)

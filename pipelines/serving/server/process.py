@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import logging
 import resource
 import signal
 import socket
@@ -21,6 +22,10 @@ from pipelines.serving.server.service import Limits, Service
 
 _GRACE_SECONDS = 30
 _IDLE_SECONDS = 75
+# For what is still sent after an answer that refuses it.
+_LINGERING_SECONDS = 2
+
+_SILENT = logging.Logger("clients", logging.CRITICAL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +119,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     runner = web.AppRunner(
         rest.make_app(service),
         access_log=None,
+        # Of what clients do wrong; what the server does is told where it happens.
+        logger=_SILENT,
+        lingering_time=_LINGERING_SECONDS,
         # Who hangs up waits for nothing.
         handler_cancellation=True,
         keepalive_timeout=_IDLE_SECONDS,

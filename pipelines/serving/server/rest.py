@@ -1,5 +1,6 @@
 """TF Serving's REST API, health and metrics."""
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable
@@ -73,7 +74,9 @@ class _Rest:
             return _json({"error": told}, 413)
         except web.HTTPException as error:
             told = f"{error.reason}: {request.method} {request.path}"
-            return _json({"error": told}, error.status)
+            response = _json({"error": told}, error.status)
+            response.force_close()  # What may still come of the request is not read.
+            return response
         finally:
             self._requests -= 1
 
@@ -107,18 +110,25 @@ class _Rest:
             int(number) if number else None,
             unquote(label) if label else None,
         )
+        try:
+            async with asyncio.timeout(self._service.limits.seconds):
+                body = await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest from None
         async with self._service.answering("rest", which[0]):
             if request.method == "GET":
                 told = self._metadata if what else self._status
                 return told(*which)
-            return await self._post(request, which, what.lower())
+            return await self._post(body, which, what.lower())
 
     async def _post(
-        self, request: web.Request, which: tuple[str, int | None, str | None], what: str
+        self, body: bytes, which: tuple[str, int | None, str | None], what: str
     ) -> web.Response:
         version = self._service.models.find(*which)
         with version.used():
-            values = _parse(await request.read())
+            values = _parse(body)
             name, signature = version.signature(values.get("signature_name", ""))
             if what != ":predict":
                 method = f"tensorflow/serving/{what[1:]}"
