@@ -204,27 +204,7 @@ class Classifier(tf.Module):
         return self._answer(resize_and_crop(images, self.preprocessing))
 
     def _decoded(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns uint8 `(batch, size, size, 3)` and whether each is an image."""
-        size = self.preprocessing.size
-
-        def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            image = prepare(limited(encoded), self.preprocessing)
-            return tf.ensure_shape(image, (size, size, 3)), tf.constant(True)
-
-        def together(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            images = tf.map_fn(
-                lambda image: one(image)[0],
-                encoded,
-                fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
-            )
-            return images, tf.ones(tf.shape(encoded), tf.bool)
-
-        def blank(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.Tensor, ...]:
-            return tuple(tf.zeros(spec.shape, spec.dtype) for spec in specs)
-
-        found = past_failures((image_bytes,), together, one, blank)
-        images, valid = found.get_single_element()
-        return images, valid
+        return decoded(image_bytes, self.preprocessing)
 
     def _answer(self, images: tf.Tensor) -> Answer:
         scores, _ = self.network(images, training=False)
@@ -233,6 +213,41 @@ class Classifier(tf.Module):
             "classes": self.labels.lookup(tf.cast(indices, tf.int64)),
             "probabilities": probabilities,
         }
+
+
+def decoded(
+    image_bytes: tf.Tensor, preprocessing: Preprocessing
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Prepares encoded images for a network.
+
+    Args:
+        image_bytes: Strings `(batch,)`.
+        preprocessing: How.
+
+    Returns:
+        uint8 `(batch, size, size, 3)`, RGB, and bool `(batch,)`: whether each is an
+        image. Where it is none, the pixels are 0.
+    """
+    size = preprocessing.size
+
+    def one(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = prepare(limited(encoded), preprocessing)
+        return tf.ensure_shape(image, (size, size, 3)), tf.constant(True)
+
+    def together(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        images = tf.map_fn(
+            lambda image: one(image)[0],
+            encoded,
+            fn_output_signature=tf.TensorSpec([size, size, 3], tf.uint8),
+        )
+        return images, tf.ones(tf.shape(encoded), tf.bool)
+
+    def blank(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.Tensor, ...]:
+        return tuple(tf.zeros(spec.shape, spec.dtype) for spec in specs)
+
+    found = past_failures((image_bytes,), together, one, blank)
+    images, valid = found.get_single_element()
+    return images, valid
 
 
 def save(classifier: Classifier, directory: Path) -> None:

@@ -6,21 +6,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from keras_resnet.preprocessing import Preprocessing
 from pipelines.data.folders import read_values
+from pipelines.data.preprocessing import resize_and_crop
 from pipelines.errors import UserError
 from pipelines.serving.formats import FORMATS, PREPROCESSING
-from pipelines.serving.runtimes import Runner
 from pipelines.serving.server.batching import Arrays, Run
 from pipelines.serving.signatures import (
     BYTES_SIGNATURE,
     FLOATS_SIGNATURE,
     TOP_K,
     VALID_SIGNATURE,
-    Classifier,
+    decoded,
 )
 from pipelines.serving.versions import version_problems
 from pipelines.serving.warmup import read_warmup, warmup_requests
@@ -120,21 +121,6 @@ def _load_saved_model(version: Path) -> Loaded:
     return Loaded(signatures, run, session.close)
 
 
-class _Exported:
-    """A network in another runtime, in the place of one in Keras."""
-
-    variables = ()
-
-    def __init__(self, run: Runner, classes: int) -> None:
-        self._run = run
-        self._classes = classes
-
-    def __call__(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, None]:
-        del training
-        probabilities = tf.numpy_function(self._run, [images], tf.float32)
-        return tf.ensure_shape(probabilities, (None, self._classes)), None
-
-
 def _load_exported(to: str) -> Callable[[Path], Loaded]:
     def load_version(version: Path) -> Loaded:
         with read_values(
@@ -144,27 +130,53 @@ def _load_exported(to: str) -> Callable[[Path], Loaded]:
             mend="export it again",
         ) as values:
             preprocessing = Preprocessing(**values)
-        labels = version / "labels.txt"
-        classes = len(labels.read_text(encoding="utf-8").splitlines())
-        kind = FORMATS[to]
-        network = _Exported(kind.load(version / kind.file), classes)
-        classifier = Classifier(network, preprocessing, labels, min(TOP_K, classes))
-        functions = {
-            BYTES_SIGNATURE: classifier.classify_bytes.get_concrete_function(),
-            FLOATS_SIGNATURE: classifier.classify_images.get_concrete_function(),
-            VALID_SIGNATURE: classifier.check_bytes.get_concrete_function(),
-        }
+        labels = (version / "labels.txt").read_bytes().splitlines()
+        names = np.array(labels, object)
+        top_k = min(TOP_K, len(names))
+        network = FORMATS[to].load(version / FORMATS[to].file)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def of_bytes(image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return decoded(image_bytes, preprocessing)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+        def of_floats(images: tf.Tensor) -> tf.Tensor:
+            return resize_and_crop(images, preprocessing)
 
         def run(name: str, inputs: Arrays) -> Arrays:
-            (array,) = inputs.values()
-            answer = functions[name](tf.constant(array))
-            return {key: value.numpy() for key, value in answer.items()}
+            (given,) = (tf.constant(array) for array in inputs.values())
+            if name == FLOATS_SIGNATURE:
+                return answer(of_floats(given).numpy())
+            images, valid = (tensor.numpy() for tensor in of_bytes(given))
+            if name == VALID_SIGNATURE:
+                return {"valid": valid}
+            told = answer(images)
+            told["classes"][~valid] = b""
+            told["probabilities"][~valid] = 0
+            return {**told, "valid": valid}
 
+        def answer(images: np.ndarray) -> Arrays:
+            scores = network(images)
+            best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+            probabilities = np.take_along_axis(scores, best, axis=1)
+            return {"classes": names[best], "probabilities": probabilities}
+
+        answers = {
+            "classes": tf.TensorSpec([None, top_k], tf.string),
+            "probabilities": tf.TensorSpec([None, top_k]),
+        }
+        encoded = {"image_bytes": tf.TensorSpec([None], tf.string)}
+        valid = {"valid": tf.TensorSpec([None], tf.bool)}
+        floats = {"images": tf.TensorSpec([None, None, None, 3])}
+        signatures = {
+            BYTES_SIGNATURE: _signature(encoded, answers | valid),
+            FLOATS_SIGNATURE: _signature(floats, answers),
+            VALID_SIGNATURE: _signature(encoded, valid),
+        }
         for request in warmup_requests(preprocessing.size):
-            if request.model_spec.signature_name in functions:
+            if request.model_spec.signature_name in signatures:
                 _warm(run, request)
-        signatures = {name: _signature(each) for name, each in functions.items()}
-        return Loaded(signatures, run, functions.clear)
+        return Loaded(signatures, run, lambda: None)
 
     return load_version
 
@@ -174,18 +186,16 @@ def _warm(run: Run, request: Any) -> None:
     run(request.model_spec.signature_name or BYTES_SIGNATURE, inputs)
 
 
-def _signature(function: Any) -> meta_graph_pb2.SignatureDef:
-    """Returns what a SavedModel would say of a function."""
+def _signature(
+    inputs: dict[str, tf.TensorSpec], outputs: dict[str, tf.TensorSpec]
+) -> meta_graph_pb2.SignatureDef:
+    """Returns what a SavedModel would say of its tensors."""
     told = meta_graph_pb2.SignatureDef(method_name=PREDICT_METHOD)
-    inputs = {tensor.op.name: tensor for tensor in function.inputs[:1]}
-    for tensors, named in (
-        (inputs, told.inputs),
-        (function.structured_outputs, told.outputs),
-    ):
-        for name, tensor in tensors.items():
-            named[name].name = name
-            named[name].dtype = tensor.dtype.as_datatype_enum
-            named[name].tensor_shape.CopyFrom(tensor.shape.as_proto())
+    for specs, infos in ((inputs, told.inputs), (outputs, told.outputs)):
+        for name, spec in specs.items():
+            infos[name].name = name
+            infos[name].dtype = spec.dtype.as_datatype_enum
+            infos[name].tensor_shape.CopyFrom(spec.shape.as_proto())
     return told
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import StatusCode
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -36,7 +37,7 @@ def make_server(service: Service) -> grpc.aio.Server:
     >>> await server.start()
     """
     server = grpc.aio.server(
-        interceptors=[_Key(service)],
+        interceptors=[_Door(service)],
         maximum_concurrent_rpcs=service.limits.requests,
         options=[
             ("grpc.max_receive_message_length", service.limits.body_bytes),
@@ -188,8 +189,8 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return model_management_pb2.ReloadConfigResponse()
 
 
-class _Key(grpc.aio.ServerInterceptor):
-    """Refuses calls that do not bring the key."""
+class _Door(grpc.aio.ServerInterceptor):
+    """Refuses calls that do not bring the key, or no message."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -199,13 +200,25 @@ class _Key(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        try:
-            self._service.check_key(handler_call_details.invocation_metadata)
-        except Refusal as refusal:
-            code, told = refusal.code, str(refusal)
+        handler = await continuation(handler_call_details)
+        if handler is None:  # There is no such method.
+            return None
 
-            async def refuse(request: Any, context: Any) -> None:
-                await context.abort(code, told)
+        def parse(data: bytes) -> Any:
+            try:
+                return handler.request_deserializer(data)
+            except DecodeError:
+                return None
 
-            return grpc.unary_unary_rpc_method_handler(refuse)
-        return await continuation(handler_call_details)
+        async def answer(request: Any, context: Any) -> Any:
+            try:
+                self._service.check_key(handler_call_details.invocation_metadata)
+                if request is None:
+                    raise invalid("the request is no message of the kind it should be")
+            except Refusal as refusal:
+                await context.abort(refusal.code, str(refusal))
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, parse, handler.response_serializer
+        )
