@@ -28,7 +28,7 @@ from tensorflow_serving.apis import (
 from pipelines.serving.server.configuration import ModelConfig
 from pipelines.serving.server.service import Limits
 
-LIMITS = Limits(body_bytes=200_000, seconds=0.7, requests=3)
+LIMITS = Limits(body_bytes=200_000, requests=3)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,16 @@ def slow(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(tiny_version, half_plus_two, slow):
+def server(tiny_version, half_plus_two):
     resnet = ModelConfig("resnet20", tiny_version.parent)
-    with served(half_plus_two, slow, resnet, limits=LIMITS) as running:
+    with served(half_plus_two, resnet, limits=LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hurried(half_plus_two, slow):
+    """A server that takes half a second for a request."""
+    with served(half_plus_two, slow, limits=Limits(seconds=0.5)) as running:
         yield running
 
 
@@ -203,8 +210,8 @@ HALF_A_REQUEST = (
 )
 
 
-def test_who_sends_too_slowly_is_cut_off(server):
-    with begun(server, HALF_A_REQUEST) as connection:
+def test_who_sends_too_slowly_is_cut_off(hurried):
+    with begun(hurried, HALF_A_REQUEST) as connection:
         received = connection.recv(9999)
         assert received.startswith(b"HTTP/1.1 408 ")
         connection.settimeout(10)
@@ -222,16 +229,16 @@ def test_too_many_at_once_are_told_to_come_again(server):
         assert requests.get(f"{server.rest}/healthz").status_code == 200
 
 
-def test_what_takes_too_long_is_given_up(server):
-    response = ask(server, rows(3e5), "slow:predict")
+def test_what_takes_too_long_is_given_up(hurried):
+    response = ask(hurried, rows(3e5), "slow:predict")
     assert response.status_code == 504
-    assert response.json()["error"] == "there was no answer within 0.7 seconds"
+    assert response.json()["error"] == "there was no answer within 0.5 seconds"
     request = predict_request(name="slow", x=np.float32([3e5]))
-    with stub(server) as predict, pytest.raises(grpc.RpcError) as told:
+    with stub(hurried) as predict, pytest.raises(grpc.RpcError) as told:
         predict.Predict(request)
     assert told.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     # What has begun is computed to its end.
-    wait_for(lambda: ask(server, rows(1.0)).ok)
+    wait_for(lambda: ask(hurried, rows(1.0)).ok)
 
 
 def test_a_thousand_idle_connections(server):

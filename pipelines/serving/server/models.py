@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -235,6 +236,9 @@ class Model:
         async def leave() -> None:
             await version.let_go()
             self._note(number, ModelVersionStatus.END)
+            # Graphs are circles of objects, whose memory is large and whose number is
+            # small: left alone, Python would look for them too late.
+            asyncio.get_running_loop().call_later(1, gc.collect)
 
         task = asyncio.create_task(leave())
         self._leaving.add(task)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
 import resource
 import signal
@@ -79,6 +80,7 @@ async def serve(settings: Settings) -> None:
     >>> asyncio.run(serve(Settings([ModelConfig("a", Path("serving/a"))])))
     serving a version 1: REST http://127.0.0.1:8501, gRPC 127.0.0.1:8500
     """
+    gc.freeze()  # What is imported is not looked through whenever a version goes.
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
