@@ -32,13 +32,13 @@ _ALL = flags.DEFINE_bool("all", False, "Measure all claims that have the budget.
 _DATA = flags.DEFINE(
     cli.Path(),
     "data",
-    "../shared/data/cifar10_jpeg_train.tar.gz",
+    "data/cifar10.tar.gz",
     "CIFAR-10's training images, as a folder or an archive of one folder per class.",
 )
 _CHECKPOINTS = flags.DEFINE(
     cli.Path(),
     "checkpoints",
-    "../shared/data",
+    "data",
     "The folder that has the published networks: resnet20_cifar10/ and "
     "resnet56_cifar10/ of akamaster/pytorch_resnet_cifar10.",
 )

@@ -112,7 +112,7 @@ class Claim:
     measure: str
     contrasts: tuple[Contrast, ...]
     budgets: tuple[tuple[str, Budget], ...]
-    tried: str = "nothing: the first setting is the one reported"
+    tried: str = "nothing: one trial seed was looked at, and nothing changed after it"
     revised: str = ""
     remark: str = ""
     log_axes: str = ""

@@ -75,8 +75,11 @@ CLAIMS: dict[str, Claim] = {
                     "top-1 error on ImageNet, 18 and 34 layers, plain",
                     "27.94%, 28.54%",
                     "table 2",
+                    checked=False,
                 ),
-                Published("the same, residual", "27.88%, 25.03%", "table 2"),
+                Published(
+                    "the same, residual", "27.88%, 25.03%", "table 2", checked=False
+                ),
             ),
             measure="degradation",
             contrasts=(
@@ -305,6 +308,7 @@ CLAIMS: dict[str, Claim] = {
                     "18, 34, 50, 101 and 152 layers",
                     "1.8, 3.6, 3.8, 7.6 and 11.3 x 10^9",
                     "table 1",
+                    checked=False,
                 ),
             ),
             measure="cost",
