@@ -20,13 +20,13 @@ from pipelines.data.other_formats import decodable
 from pipelines.data.sources.content import Content
 from pipelines.data.unlabelled import Found
 from pipelines.errors import UserError
+from pipelines.serving.signatures import TOP_K
 from pipelines.serving.versions import read_made_from
 
 BATCH = 64
 """Images that the network looks at together."""
 
 _DECODERS = 2
-_TOP_K = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Answers:
     def best(self) -> np.ndarray:
         """The most probable classes, best first, int64 `(images, 5 at most)`."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
-        return order[:, :_TOP_K]
+        return order[:, :TOP_K]
 
     @classmethod
     def joined(cls, answers: Sequence["Answers"]) -> "Answers":
