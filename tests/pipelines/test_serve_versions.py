@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -199,8 +200,16 @@ def test_the_command(exports, base_path):
         client.start()
         arrive(exports, 2, base_path)
         wait_for(lambda: client.answers and "2.0" in client.answers[-1][1], 30)
-        process.send_signal(signal.SIGTERM)
-        client.join(20)
+        port = int(address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as begun:
+            body = b'{"instances": [0.0]}'
+            head = "POST /v1/models/half:predict HTTP/1.1\r\nHost: localhost\r\n"
+            begun.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode())
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            client.join(20)
+            begun.sendall(body)
+            assert begun.recv(4096).startswith(b"HTTP/1.1 200")
         assert process.wait(20) == 0
     finally:
         process.kill()

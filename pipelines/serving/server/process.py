@@ -23,7 +23,7 @@ from pipelines.serving.server.service import Limits, Service
 
 _GRACE_SECONDS = 30
 _IDLE_SECONDS = 75
-# For what is still sent after an answer that refuses it.
+# For what is still sent after an answer that refuses it, and for the last answers.
 _LINGERING_SECONDS = 2
 
 _SILENT = logging.Logger("clients", logging.CRITICAL)
@@ -127,11 +127,12 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         # Who hangs up waits for nothing.
         handler_cancellation=True,
         keepalive_timeout=_IDLE_SECONDS,
-        shutdown_timeout=_GRACE_SECONDS,
+        shutdown_timeout=_LINGERING_SECONDS,
     )
     await runner.setup()
     # Whoever asks whether this lives, or is ready, is answered from now on.
-    await web.SockSite(runner, rest_socket, backlog=1024).start()
+    site = web.SockSite(runner, rest_socket, backlog=1024)
+    await site.start()
     await grpc_server.start()
     watching: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     try:
@@ -145,8 +146,18 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     finally:
         service.is_stopping = True
         watching.cancel()
-        await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), runner.cleanup())
+        await site.stop()
+        await asyncio.gather(grpc_server.stop(_GRACE_SECONDS), _answered(service))
+        await runner.cleanup()
         await models.close()
+
+
+async def _answered(service: Service) -> None:
+    """Waits for the answers of REST: `cleanup` reads no body any more."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GRACE_SECONDS):
+            while service.requests:
+                await asyncio.sleep(0.01)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -46,21 +46,32 @@ def make_app(service: Service) -> web.Application:
 class _Rest:
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._requests = 0
 
     @web.middleware
     async def answered(
         self, request: web.Request, handler: _Handler
     ) -> web.StreamResponse:
+        """Counts requests until they have their answers."""
+        self._service.requests += 1
+        try:
+            response = await self._answer(request, handler)
+        finally:
+            self._service.requests -= 1
+        if self._service.is_stopping:
+            response.force_close()  # The next one is for another server.
+        return response
+
+    async def _answer(
+        self, request: web.Request, handler: _Handler
+    ) -> web.StreamResponse:
         """Makes each refusal an answer of JSON."""
         limits = self._service.limits
-        self._requests += 1
         try:
             if request.path not in ("/", "/healthz", "/readyz"):
                 self._service.check_key(
                     (name.lower(), value) for name, value in request.headers.items()
                 )
-                if self._requests > limits.requests:
+                if self._service.requests > limits.requests:
                     raise Refusal(
                         StatusCode.RESOURCE_EXHAUSTED,
                         f"{limits.requests} requests are being answered already",
@@ -77,8 +88,6 @@ class _Rest:
             response = _json({"error": told}, error.status)
             response.force_close()  # What may still come of the request is not read.
             return response
-        finally:
-            self._requests -= 1
 
     async def page(self, request: web.Request) -> web.Response:
         """Answers who has no key yet, too; the names of models take it."""

@@ -40,6 +40,7 @@ class Service:
         limits: What requests may cost.
         api_key: Requests must bring it; empty for none.
         is_stopping: Whether no more requests should be sent here.
+        requests: How many of REST have begun and have no answer yet.
     """
 
     models: Models
@@ -47,6 +48,7 @@ class Service:
     limits: Limits = Limits()
     api_key: str = ""
     is_stopping: bool = False
+    requests: int = 0
 
     @property
     def is_ready(self) -> bool:
