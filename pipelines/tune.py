@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SPACE = flags.DEFINE_string(
     "space",
-    "",
+    None,
     "What is varied, such as 'blocks=1..5 shortcut=A,B learning_rate=log(0.01,1)', or "
     "the name of a space (docs/tuning.md); by default depth, shortcut and rate, or the "
     "rate alone with --weights.",
@@ -208,7 +208,10 @@ def _request(folder: "Run", config: "RunConfig") -> "SearchRequest":
         return read_request(folder.directory)
     default = "learning_rate" if config.weights else "default"
     return SearchRequest(
-        _SPACE.value or default, _TUNER.value, _OBJECTIVE.value, _LIMIT.value
+        default if _SPACE.value is None else _SPACE.value,
+        _TUNER.value,
+        _OBJECTIVE.value,
+        _LIMIT.value,
     )
 
 
